@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Set up (once) and run every check: style, types, architecture, tests. Options go to pytest.
+set -euo pipefail
+. "$(dirname "$0")/venv.sh"
+ensure_venv
+cd "$root"
+PATH="$root/.venv/bin:$PATH"
+ruff check .
+ruff format --check .
+mypy
+lint-imports --no-logo
+python -m pytest tests "$@"

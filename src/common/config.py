@@ -1,0 +1,142 @@
+"""Settings: defaults -> environment -> validated -> frozen."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from .errors import ConfigurationError
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(" or ".join(choices))
+        return text
+
+    return parse
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            raise ValueError(f"an integer from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _endpoint(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        raise ValueError("a URL such as https://images.example.com")
+    return text.rstrip("/")
+
+
+def _keys(text: str) -> tuple[str, ...]:
+    keys = tuple(key.strip() for key in text.split(","))
+    if any(len(key) < 16 for key in keys):
+        raise ValueError("comma-separated keys of at least 16 characters each")
+    return keys
+
+
+class Variable(NamedTuple):
+    """One environment variable. An empty default means unset."""
+
+    name: str
+    field: str
+    default: str
+    parse: Callable[[str], Any]
+    help: str
+    secret: bool = False
+
+
+VARIABLES = (
+    Variable("STORAGE", "storage", "local", _choice("local"), "Where images live: `local` (files and SQLite)"),
+    Variable("DATA_DIR", "data_dir", "./data", Path, "The directory that holds everything"),
+    Variable("HOST", "host", "127.0.0.1", _text, "The address to listen on"),
+    Variable("PORT", "port", "8000", _integer(0, 65_535), "The port to listen on; 0 takes a free one"),
+    Variable("WORKERS", "workers", "1", _integer(1, 64), "Server processes"),
+    Variable(
+        "PRESIGNED_URL_EXPIRATION",
+        "presigned_url_expiration",
+        "3600",
+        _integer(1, 604_800),
+        "Seconds that a link works when the request does not say",
+    ),
+    Variable("MAX_IMAGE_SIZE", "max_image_size", "10485760", _integer(1, 1 << 30), "Bytes that one image may have"),
+    Variable(
+        "MAX_IMAGE_PIXELS",
+        "max_image_pixels",
+        "50000000",
+        _integer(1, 1 << 31),
+        "Pixels that one image may have: width × height × frames",
+    ),
+    Variable("AWS_DEFAULT_REGION", "region", "us-east-1", _text, "The region that signatures are made for"),
+    Variable(
+        "S3_PUBLIC_ENDPOINT",
+        "public_endpoint",
+        "",
+        _endpoint,
+        "The URL under which clients reach the objects, used in links; unset: as the request reached us",
+    ),
+    Variable(
+        "URL_SIGNING_KEYS",
+        "url_signing_keys",
+        "",
+        _keys,
+        "Comma-separated keys for links: the first signs, all verify; unset: one is made and kept in `DATA_DIR`",
+        secret=True,
+    ),
+    Variable(
+        "ALLOW_ANONYMOUS",
+        "allow_anonymous",
+        "",
+        _choice("1"),
+        "`1`: listen on an address that is not loopback although anybody who reaches it may do everything",
+    ),
+    Variable(
+        "LOG_LEVEL", "log_level", "INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR"), "The least level that is logged"
+    ),
+)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the environment says, validated."""
+
+    storage: str
+    data_dir: Path
+    host: str
+    port: int
+    workers: int
+    presigned_url_expiration: int
+    max_image_size: int
+    max_image_pixels: int
+    region: str
+    public_endpoint: str | None
+    url_signing_keys: tuple[str, ...] | None
+    allow_anonymous: str | None
+    log_level: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Raise ConfigurationError that says the variable's name, what it got and what it wants."""
+        values: dict[str, Any] = {variable.field: _read(variable, environment) for variable in VARIABLES}
+        return cls(**values)
+
+
+def _read(variable: Variable, environment: Mapping[str, str]) -> object:
+    text = environment.get(variable.name) or variable.default
+    if not text:
+        return None
+    try:
+        return variable.parse(text)
+    except ValueError as error:
+        got = "a value that is not shown" if variable.secret else repr(text)
+        raise ConfigurationError(f"{variable.name}: got {got}, wants {error}") from None

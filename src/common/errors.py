@@ -1,0 +1,186 @@
+"""Every failure the service reports, in domain words.
+
+ServiceError
+├── InvalidRequest              a parameter or the body is malformed; names the fields
+├── LinkRefused                 a signed link that may not be followed
+│   ├── SignatureInvalid
+│   └── LinkExpired
+├── NotFound
+│   ├── ImageNotFound
+│   ├── ObjectNotFound
+│   └── RouteNotFound
+├── MethodNotAllowed
+├── PayloadTooLarge
+├── UnsupportedRequestBody      the request's own Content-Type
+├── UnsupportedImageFormat      the bytes are not of a format that is accepted
+├── RangeNotSatisfiable
+├── UnacceptableImage
+│   ├── UndecodableImage
+│   ├── TooManyPixels
+│   ├── ActiveContent
+│   └── DimensionsMismatch
+├── InternalError               what nobody foresaw
+└── StoreError                  a store failed; the request did not
+    ├── StoreFailed             it refused or broke: the operation did not happen
+    └── StoreUnavailable        try again later
+        └── OutcomeUnknown      it may have happened all the same
+
+Which HTTP status a class gets is decided once, in `handlers.problems`.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+
+class FieldError(msgspec.Struct, frozen=True):
+    """What is wrong with one field (a query parameter, form field, JSON member or header)."""
+
+    field: str
+    message: str
+
+
+class ServiceError(Exception):
+    """`str(error)` is for the client; what only the log may see goes on as the `__cause__`."""
+
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, *, errors: tuple[FieldError, ...] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+
+
+class InvalidRequest(ServiceError):
+    code = "invalid_request"
+    title = "The request is malformed"
+
+    @classmethod
+    def of(cls, *errors: FieldError) -> "InvalidRequest":
+        """Build the error whose detail is the sum of its fields' messages."""
+        return cls("; ".join(f"{e.field}: {e.message}" for e in errors), errors=errors)
+
+    @classmethod
+    def field(cls, name: str, message: str) -> "InvalidRequest":
+        return cls.of(FieldError(name, message))
+
+
+class LinkRefused(ServiceError):
+    code = "link_refused"
+    title = "The link may not be followed"
+
+
+class SignatureInvalid(LinkRefused):
+    code = "signature_invalid"
+    title = "The link's signature does not match"
+
+
+class LinkExpired(LinkRefused):
+    code = "link_expired"
+    title = "The link has expired"
+
+
+class NotFound(ServiceError):
+    code = "not_found"
+    title = "Not found"
+
+
+class ImageNotFound(NotFound):
+    code = "image_not_found"
+    title = "No such image"
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(f"There is no image {image_id}.")
+
+
+class ObjectNotFound(NotFound):
+    code = "object_not_found"
+    title = "No such object"
+
+
+class RouteNotFound(NotFound):
+    code = "route_not_found"
+    title = "No such route"
+
+
+class MethodNotAllowed(ServiceError):
+    code = "method_not_allowed"
+    title = "The route does not take this method"
+
+
+class PayloadTooLarge(ServiceError):
+    code = "payload_too_large"
+    title = "The upload is too large"
+
+
+class UnsupportedRequestBody(ServiceError):
+    code = "unsupported_request_body"
+    title = "The request's Content-Type is not one that is read"
+
+
+class UnsupportedImageFormat(ServiceError):
+    code = "unsupported_image_format"
+    title = "The file is not a picture of an accepted format"
+
+
+class RangeNotSatisfiable(ServiceError):
+    code = "range_not_satisfiable"
+    title = "The range lies outside the object"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The object has {size} bytes.")
+        self.size = size
+
+
+class UnacceptableImage(ServiceError):
+    code = "unacceptable_image"
+    title = "The picture is not acceptable"
+
+
+class UndecodableImage(UnacceptableImage):
+    code = "undecodable_image"
+    title = "The picture cannot be decoded"
+
+
+class TooManyPixels(UnacceptableImage):
+    code = "too_many_pixels"
+    title = "The picture has too many pixels"
+
+
+class ActiveContent(UnacceptableImage):
+    code = "active_content"
+    title = "The picture hides a web page"
+
+
+class DimensionsMismatch(UnacceptableImage):
+    code = "dimensions_mismatch"
+    title = "The picture has other dimensions than stated"
+
+
+class InternalError(ServiceError):
+    pass
+
+
+class StoreError(ServiceError):
+    code = "store_error"
+    title = "A store failed"
+
+
+class StoreFailed(StoreError):
+    code = "store_failed"
+    title = "A store refused the operation"
+
+
+class StoreUnavailable(StoreError):
+    code = "store_unavailable"
+    title = "A store does not answer"
+
+
+class OutcomeUnknown(StoreUnavailable):
+    code = "outcome_unknown"
+    title = "A store did not say whether the operation happened"
+
+
+class ConfigurationError(Exception):
+    """A setting or the environment does not allow a start; `str(error)` is one clear line."""

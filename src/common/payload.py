@@ -1,0 +1,72 @@
+"""The bytes of an upload on their way in: in memory while small, else in a temporary file without a name."""
+
+import base64
+import hashlib
+from io import BytesIO
+from tempfile import SpooledTemporaryFile
+from typing import IO
+
+SPOOL_LIMIT = 1024 * 1024  # bytes that a payload may hold in memory
+
+
+class Payload:
+    """A finished body of `size` bytes. Whoever made it closes it."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file = file
+        self.size = size
+        self._bytes: bytes | None = None
+
+    @classmethod
+    def of(cls, data: bytes) -> "Payload":
+        payload = cls(BytesIO(data), len(data))
+        payload._bytes = data
+        return payload
+
+    def open(self) -> IO[bytes]:
+        """Return the file, at its beginning. There is one position: one reader at a time."""
+        self._file.seek(0)
+        return self._file
+
+    def content(self) -> bytes | IO[bytes]:
+        """Return the bytes where they are in memory anyway, else the file. The bytes live as long as the payload."""
+        if self._bytes is None and self.size <= SPOOL_LIMIT:
+            self._bytes = self.open().read()
+        return self.open() if self._bytes is None else self._bytes
+
+    def ends(self, length: int) -> tuple[bytes, bytes]:
+        """Return the first and the last `length` bytes."""
+        file = self.open()
+        head = file.read(length)
+        file.seek(max(0, self.size - length))
+        return head, file.read(length)
+
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        file = self.open()
+        while chunk := file.read(SPOOL_LIMIT):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def spool() -> IO[bytes]:
+    """Return a new file to write a payload to."""
+    return SpooledTemporaryFile(max_size=SPOOL_LIMIT)
+
+
+def decode_base64(text: str) -> bytes:
+    """Decode RFC 4648 base64, or the payload of a base64 data URI (RFC 2397). Line breaks are allowed.
+
+    Raises ValueError with what is wanted.
+    """
+    if text.startswith("data:"):
+        header, comma, text = text.partition(",")
+        if not comma or not header.endswith(";base64"):
+            raise ValueError("wants a data URI of the form data:image/...;base64,...")
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError as error:
+        raise ValueError("wants base64 (RFC 4648) or a base64 data URI") from error

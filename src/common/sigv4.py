@@ -1,0 +1,162 @@
+"""AWS Signature Version 4 in the query string ("presigned URLs"), made and verified.
+
+Source: AWS, "Authenticating Requests: Using Query Parameters (AWS Signature Version 4)" in the S3 API reference.
+Only the `host` header is signed, and the payload is not (`UNSIGNED-PAYLOAD`), as S3 clients do.
+"""
+
+import datetime as dt
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+from .errors import LinkExpired, SignatureInvalid
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+LONGEST_LIFE = 604_800  # seconds: what S3 allows
+CLOCK_SKEW = dt.timedelta(minutes=15)
+_TIME = "%Y%m%dT%H%M%SZ"
+_INTEGER = re.compile(r"[0-9]{1,6}")
+
+
+class Credentials(NamedTuple):
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+
+
+class PresignedUrl(NamedTuple):
+    """A URL and the moment from which it is refused."""
+
+    url: str
+    expires_at: dt.datetime
+
+
+def presign(
+    method: str,
+    origin: str,
+    path: str,
+    *,
+    credentials: Credentials,
+    region: str,
+    now: dt.datetime,
+    expires_in: int,
+    parameters: Mapping[str, str] | None = None,
+) -> PresignedUrl:
+    """Sign `origin + path` (`http://host:port`, and the unencoded path) for `expires_in` seconds from `now`."""
+    scheme, _, host = origin.partition("://")
+    host = _without_default_port(scheme, host)
+    started = now.astimezone(dt.UTC).replace(microsecond=0)
+    time = started.strftime(_TIME)
+    scope = f"{time[:8]}/{region}/s3/aws4_request"
+    query = {
+        **(parameters or {}),
+        "X-Amz-Algorithm": ALGORITHM,
+        "X-Amz-Credential": f"{credentials.access_key_id}/{scope}",
+        "X-Amz-Date": time,
+        "X-Amz-Expires": str(expires_in),
+        "X-Amz-SignedHeaders": "host",
+    }
+    if credentials.session_token:
+        query["X-Amz-Security-Token"] = credentials.session_token
+    encoded_path = quote(path, safe="/-_.~")
+    canonical_query = "&".join(sorted(f"{_encode(name)}={_encode(value)}" for name, value in query.items()))
+    signature = _signature(
+        credentials.secret_access_key, time, scope, _canonical_request(method, encoded_path, canonical_query, host)
+    )
+    return PresignedUrl(
+        f"{scheme}://{host}{encoded_path}?{canonical_query}&X-Amz-Signature={signature}",
+        started + dt.timedelta(seconds=expires_in),
+    )
+
+
+def verify(
+    method: str,
+    path: str,
+    query: str,
+    host: str,
+    *,
+    secret_for: Callable[[str], str | None],
+    region: str,
+    now: dt.datetime,
+) -> dict[str, str]:
+    """Check a presigned URL, taken apart but still percent-encoded, and return its own (not `X-Amz-`) parameters.
+
+    The URL must be spelt exactly as `presign` spells it: another spelling of the same is refused too, so that every
+    changed byte is. Raises SignatureInvalid or LinkExpired.
+    """
+    values, unsigned = _taken_apart(path, query)
+    signature = values.pop("X-Amz-Signature", "")
+    time = values.get("X-Amz-Date", "")
+    access_key_id, _, scope = values.get("X-Amz-Credential", "").partition("/")
+    try:
+        started = dt.datetime.strptime(time, _TIME).replace(tzinfo=dt.UTC)
+    except ValueError:
+        raise SignatureInvalid("The link carries no valid X-Amz-Date.") from None
+    expires_in = values.get("X-Amz-Expires", "")
+    secret = secret_for(access_key_id)
+    if (
+        secret is None
+        or values.get("X-Amz-Algorithm") != ALGORITHM
+        or values.get("X-Amz-SignedHeaders") != "host"
+        or scope != f"{time[:8]}/{region}/s3/aws4_request"
+        or not _INTEGER.fullmatch(expires_in)
+        or not 1 <= int(expires_in) <= LONGEST_LIFE
+    ):
+        raise SignatureInvalid("The link is not one that this service has signed.")
+    expected = _signature(secret, time, scope, _canonical_request(method, path, unsigned, host))
+    if not hmac.compare_digest(signature.encode(), expected.encode()):
+        raise SignatureInvalid("The link's signature does not match its address, method or parameters.")
+    if now >= started + dt.timedelta(seconds=int(expires_in)):
+        raise LinkExpired("The link has expired. Ask for a new one.")
+    if started > now + CLOCK_SKEW:
+        raise SignatureInvalid("The link is signed for a time that has not come.")
+    return {name: value for name, value in values.items() if not name.startswith("X-Amz-")}
+
+
+def _taken_apart(path: str, query: str) -> tuple[dict[str, str], str]:
+    """Return the decoded parameters and the canonical query without the signature."""
+    if quote(unquote(path), safe="/-_.~") != path:
+        raise SignatureInvalid("The link's path is not spelt as it was signed.")
+    values: dict[str, str] = {}
+    pairs = query.split("&")
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        decoded_name, decoded_value = unquote(name), unquote(value)
+        if not equals or pair != f"{_encode(decoded_name)}={_encode(decoded_value)}" or decoded_name in values:
+            raise SignatureInvalid("The link's parameters are not spelt as they were signed.")
+        values[decoded_name] = decoded_value
+    return values, "&".join(sorted(pair for pair in pairs if not pair.startswith("X-Amz-Signature=")))
+
+
+def _canonical_request(method: str, encoded_path: str, canonical_query: str, host: str) -> str:
+    return f"{method}\n{encoded_path}\n{canonical_query}\nhost:{host}\n\nhost\nUNSIGNED-PAYLOAD"
+
+
+def _signature(secret: str, time: str, scope: str, canonical_request: str) -> str:
+    digest = hashlib.sha256(canonical_request.encode()).hexdigest()
+    return _hmac(_signing_key(secret, scope), f"{ALGORITHM}\n{time}\n{scope}\n{digest}").hex()
+
+
+@lru_cache(maxsize=16)
+def _signing_key(secret: str, scope: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in scope.split("/"):
+        key = _hmac(key, part)
+    return key
+
+
+def _hmac(key: bytes, text: str) -> bytes:
+    return hmac.digest(key, text.encode(), "sha256")
+
+
+def _encode(text: str) -> str:
+    return quote(text, safe="-_.~")
+
+
+def _without_default_port(scheme: str, host: str) -> str:
+    """Clients leave the scheme's own port out of the Host header, so it may not be signed."""
+    return host.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))

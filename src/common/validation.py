@@ -1,0 +1,80 @@
+"""Rules for what clients may say. Each function returns the normal form or raises ValueError with what is wanted."""
+
+import datetime as dt
+import re
+import unicodedata
+
+import msgspec
+
+MAX_TAGS = 20
+MAX_TAG_LENGTH = 64
+MAX_DESCRIPTION_LENGTH = 2_000
+MAX_FILENAME_LENGTH = 255
+MAX_USER_ID_LENGTH = 128
+
+_USER_ID = re.compile(r"[A-Za-z0-9._@:|+-]{1,128}")
+
+
+def normal_tags(values: list[str]) -> tuple[str, ...]:
+    """Split at commas, trim, NFC, case-fold; drop empty ones and repeats, keep the order.
+
+    Raises ValueError for more than 20 tags, or one that is over 64 characters or holds a control character.
+    """
+    tags: dict[str, None] = {}
+    for value in values:
+        for part in value.split(","):
+            if tag := _normal_tag(part):
+                tags[tag] = None
+    if len(tags) > MAX_TAGS:
+        raise ValueError(f"wants at most {MAX_TAGS} tags, got {len(tags)}")
+    return tuple(tags)
+
+
+def _normal_tag(text: str) -> str:
+    # Case folding can undo NFC (U+0345, for one), hence NFC on both sides of it.
+    tag = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())
+    if len(tag) > MAX_TAG_LENGTH:
+        raise ValueError(f"wants tags of at most {MAX_TAG_LENGTH} characters, got one of {len(tag)}")
+    _refuse_control_characters(tag)
+    return tag
+
+
+def normal_user_id(text: str) -> str:
+    if not _USER_ID.fullmatch(text):
+        raise ValueError(f"wants 1 to {MAX_USER_ID_LENGTH} characters of A-Z a-z 0-9 . _ @ : | + -")
+    return text
+
+
+def normal_description(text: str) -> str:
+    if len(text) > MAX_DESCRIPTION_LENGTH:
+        raise ValueError(f"wants at most {MAX_DESCRIPTION_LENGTH} characters, got {len(text)}")
+    _refuse_control_characters(text, allowed="\t\n\r")
+    return unicodedata.normalize("NFC", text)
+
+
+def normal_filename(text: str) -> str:
+    """Keep the last path component: browsers and scripts disagree on whether to send directories."""
+    name = unicodedata.normalize("NFC", re.split(r"[/\\]", text.strip())[-1].strip())
+    _refuse_control_characters(name)
+    if len(name) > MAX_FILENAME_LENGTH:
+        raise ValueError(f"wants at most {MAX_FILENAME_LENGTH} characters, got {len(name)}")
+    if name in ("", ".", ".."):
+        raise ValueError("wants the name of a file")
+    return name
+
+
+def normal_moment(text: str) -> dt.datetime:
+    try:
+        moment = msgspec.convert(text, dt.datetime)
+    except msgspec.ValidationError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError("wants an RFC 3339 time such as 2026-01-31T09:30:00Z (a + is written %2B in a URL)")
+    return moment
+
+
+def _refuse_control_characters(text: str, *, allowed: str = "") -> None:
+    for character in text:
+        # Cs: a lone surrogate, which no UTF-8 store can hold.
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in allowed:
+            raise ValueError(f"wants no control character, got U+{ord(character):04X}")

@@ -1,0 +1,1 @@
+"""HTTP and Lambda entry points: request <-> service call, and nothing else."""

@@ -1,0 +1,45 @@
+"""Small helpers that answers share."""
+
+from collections.abc import Mapping
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..bootstrap import Services
+
+_encode = msgspec.json.Encoder().encode
+
+
+def services_of(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def origin_of(request: Request) -> str:
+    """Return our own URL as the client reached it, with the path prefix that we run under and without a final slash."""
+    return str(request.base_url).rstrip("/")
+
+
+def prefix_of(request: Request) -> str:
+    """Return the path prefix that we run under, for links within the service."""
+    prefix: str = request.scope.get("root_path", "")
+    return prefix.rstrip("/")
+
+
+def json_response(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(
+        _encode(body),
+        status_code=status,
+        headers={"Cache-Control": "private, no-cache", **(headers or {})},
+        media_type="application/json",
+    )
+
+
+def matches_etag(request: Request, etag: str) -> bool:
+    """Tell whether If-None-Match holds the tag (RFC 9110, 13.1.2: weak comparison, or `*`)."""
+    value = request.headers.get("if-none-match")
+    if value is None:
+        return False
+    tags = [tag.strip().removeprefix("W/") for tag in value.split(",")]
+    return "*" in tags or etag.removeprefix("W/") in tags

@@ -1,0 +1,70 @@
+"""The ASGI application: routes, error handling, lifespan."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from ..bootstrap import Services, build_services
+from ..common import logging
+from ..common.config import Settings
+from ..common.errors import ServiceError
+from ..services.link_service import OBJECTS_PATH
+from .answers import prefix_of
+from .context import RequestContext, on_http_exception, on_service_error
+from .health import healthz, limits, readyz
+from .images import delete_image, get_image, list_images, upload
+from .objects import serve_object
+from .openapi import docs_asset, docs_page, openapi_json
+
+
+async def home(request: Request) -> Response:
+    return RedirectResponse(f"{prefix_of(request)}/docs")
+
+
+ROUTES = (
+    Route("/images", upload, methods=["POST"]),
+    Route("/images", list_images, methods=["GET"]),
+    Route("/images/{image_id}", get_image, methods=["GET"]),
+    Route("/images/{image_id}", delete_image, methods=["DELETE"]),
+    Route(OBJECTS_PATH + "{key:path}", serve_object, methods=["GET"]),
+    Route("/healthz", healthz, methods=["GET"]),
+    Route("/readyz", readyz, methods=["GET"]),
+    Route("/limits", limits, methods=["GET"]),
+    Route("/openapi.json", openapi_json, methods=["GET"]),
+    Route("/docs", docs_page, methods=["GET"]),
+    Route("/docs/{name}", docs_asset, methods=["GET"]),
+    Route("/", home, methods=["GET"]),
+)
+
+
+def create_app(services: Services) -> Starlette:
+    """Build the application over `services`, which it closes when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        await services.close()
+
+    app = Starlette(
+        routes=ROUTES,
+        middleware=[Middleware(RequestContext)],
+        exception_handlers={ServiceError: on_service_error, HTTPException: on_http_exception},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.services = services
+    return app
+
+
+def from_environment() -> Starlette:
+    """Build the application as the environment says: what a server process runs."""
+    settings = Settings.from_environment(os.environ)
+    logging.configure(settings.log_level)
+    return create_app(build_services(settings))

@@ -1,0 +1,106 @@
+"""What surrounds every request: its id, one log line, and a problem for whatever nobody foresaw."""
+
+import logging
+import re
+import time
+import uuid
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..common.errors import InternalError, ServiceError
+from ..common.logging import request_id
+from .problems import from_http_exception, problem_response, status_of
+
+log = logging.getLogger(__name__)
+
+_ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; never sent
+_HEADERS = [(b"x-content-type-options", b"nosniff")]
+
+
+class RequestContext:
+    """The outermost ASGI layer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        token = request_id.set(_request_id(scope))
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *_HEADERS, (b"x-request-id", _current_id())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            status = CLIENT_CLOSED_REQUEST
+        except Exception:
+            log.exception("unexpected error")
+            if status:
+                raise  # too late for another answer: the server breaks the connection off
+            await problem_response(InternalError("Something unexpected went wrong."))(scope, receive, send_with_headers)
+        finally:
+            _log_request(scope, status, started)
+            request_id.reset(token)
+
+
+async def on_service_error(request: Request, error: Exception) -> Response:
+    """Answer with the error's problem; the log gets the cause."""
+    assert isinstance(error, ServiceError)  # noqa: S101 - Starlette calls it for this class only
+    if status_of(type(error)) >= 500:
+        log.error(error.detail, exc_info=error)
+    return problem_response(error)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette calls it for this class only
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return problem_response(from_http_exception(error, request.method, request.url.path), headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of all routes with this path; Starlette names those of the first one."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        match, _ = route.matches(request.scope)
+        if match is not Match.NONE:
+            methods |= route.methods
+    return ", ".join(sorted(methods))
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _ACCEPTED_ID.fullmatch(text := bytes(value).decode("latin-1")):
+            return text
+    return uuid.uuid4().hex
+
+
+def _current_id() -> bytes:
+    return (request_id.get() or "").encode()
+
+
+def _log_request(scope: Scope, status: int, started: float) -> None:
+    # The query is not logged: it may hold a signature. Nor is the path, where it is not one of ours.
+    fields: dict[str, Any] = {
+        "method": scope["method"],
+        "route": getattr(scope.get("route"), "path", None),
+        "status": status,
+        "duration_ms": round((time.perf_counter() - started) * 1000, 2),
+    }
+    if image_id := scope.get("path_params", {}).get("image_id"):
+        fields["image_id"] = image_id
+    log.info("request", extra=fields)

@@ -1,0 +1,57 @@
+"""Liveness, readiness, and what this deployment accepts."""
+
+from spectree import Response as Answers
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..common import validation
+from ..common.sigv4 import LONGEST_LIFE
+from ..models.image import FORMATS, MAX_FRAMES
+from ..models.page import MAX_LIMIT
+from .answers import json_response, services_of
+from .bodies import max_body_size, max_json_body_size
+from .openapi import spec
+from .schemas import AcceptedFormat, Health, Limits, Problem
+
+
+@spec.validate(resp=Answers(HTTP_200=Health), tags=("service",), operation_id="get_healthz", skip_validation=True)
+async def healthz(request: Request) -> Response:
+    """Tell that the process answers."""
+    return json_response(Health("ok"))
+
+
+@spec.validate(
+    resp=Answers(HTTP_200=Health, HTTP_502=Problem, HTTP_503=Problem),
+    tags=("service",),
+    operation_id="get_readyz",
+    skip_validation=True,
+)
+async def readyz(request: Request) -> Response:
+    """Tell that both stores answer."""
+    services = services_of(request)
+    await services.repository.ping()
+    await services.objects.ping()
+    return json_response(Health("ready"))
+
+
+@spec.validate(resp=Answers(HTTP_200=Limits), tags=("service",), operation_id="get_limits", skip_validation=True)
+async def limits(request: Request) -> Response:
+    """Tell what this deployment accepts."""
+    settings = services_of(request).settings
+    return json_response(
+        Limits(
+            formats=[AcceptedFormat(format_.name, format_.content_type) for format_ in FORMATS],
+            max_image_size=settings.max_image_size,
+            max_image_pixels=settings.max_image_pixels,
+            max_frames=MAX_FRAMES,
+            max_body_size=max_body_size(settings.max_image_size),
+            max_json_body_size=max_json_body_size(settings.max_image_size),
+            max_tags=validation.MAX_TAGS,
+            max_tag_length=validation.MAX_TAG_LENGTH,
+            max_description_length=validation.MAX_DESCRIPTION_LENGTH,
+            max_filename_length=validation.MAX_FILENAME_LENGTH,
+            max_page_limit=MAX_LIMIT,
+            max_expires_in=LONGEST_LIFE,
+            default_expires_in=settings.presigned_url_expiration,
+        )
+    )

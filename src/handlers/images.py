@@ -1,0 +1,152 @@
+"""The `/images` routes."""
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from spectree import Response as Answers
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..models.image import Image
+from ..models.link import Link
+from ..models.page import ImageQuery, Page
+from .answers import json_response, matches_etag, origin_of, prefix_of, services_of
+from .bodies import new_image
+from .openapi import IMAGE_ID, spec
+from .parameters import Reader, query_values
+from .schemas import (
+    Cursor,
+    ImageList,
+    ImageParameters,
+    JsonUpload,
+    LinkedImage,
+    LinkedImageList,
+    ListParameters,
+    MultipartUpload,
+    Problem,
+)
+
+_list_parameters = Reader(ListParameters)
+_image_parameters = Reader(ImageParameters)
+
+
+@spec.validate(
+    form=MultipartUpload,
+    json=JsonUpload,
+    resp=Answers(
+        HTTP_201=Image,
+        HTTP_200=(Image, "on_duplicate=return found the owner's image of the same bytes"),
+        HTTP_400=Problem,
+        HTTP_413=Problem,
+        HTTP_415=Problem,
+        HTTP_422=Problem,
+    ),
+    tags=("images",),
+    operation_id="upload_image",
+    skip_validation=True,
+)
+async def upload(request: Request) -> Response:
+    """Upload an image.
+
+    The picture comes as the part `file` of a form, in base64 in a JSON object, or as the body itself with the fields
+    in the query. What it is is found out from its bytes; what is not acceptable is refused and leaves nothing behind.
+    """
+    services = services_of(request)
+    async with new_image(request, max_image_size=services.settings.max_image_size) as new:
+        image, created = await services.images.upload(new)
+    headers = {"Location": f"{prefix_of(request)}/images/{image.image_id}", "ETag": _etag(image)}
+    return json_response(image, status=201 if created else 200, headers=headers)
+
+
+@spec.validate(
+    query=ListParameters,
+    resp=Answers(HTTP_200=ImageList, HTTP_400=Problem),
+    tags=("images",),
+    operation_id="list_images",
+    skip_validation=True,
+)
+async def list_images(request: Request) -> Response:
+    """List images, filtered, page by page.
+
+    Pass a page's `last_key` on to get the next one, until it is null. A page may hold fewer images than `limit` before
+    the list is over. With `include=urls` each image also has `url` and `expires_at`.
+    """
+    parameters = _list_parameters.read(query_values(request))
+    page = await services_of(request).images.list(_query(parameters))
+    last_key = Cursor(page.after) if page.after else None
+    body: ImageList | LinkedImageList
+    if "urls" in parameters.include:
+        linked = [_linked(image, _link(request, image)) for image in page.images]
+        body = LinkedImageList(images=linked, count=len(linked), last_key=last_key)
+    else:
+        body = ImageList(images=list(page.images), count=len(page.images), last_key=last_key)
+    return json_response(body, headers=_next_link(request, page))
+
+
+@spec.validate(
+    query=ImageParameters,
+    resp=Answers(HTTP_200=LinkedImage, HTTP_304=None, HTTP_400=Problem, HTTP_404=Problem),
+    tags=("images",),
+    path_parameter_descriptions=IMAGE_ID,
+    operation_id="get_image",
+    skip_validation=True,
+)
+async def get_image(request: Request) -> Response:
+    """Get an image and a link to its bytes."""
+    parameters = _image_parameters.read(query_values(request))
+    image = await services_of(request).images.get(request.path_params["image_id"])
+    etag = _etag(image)
+    if matches_etag(request, etag):
+        return Response(status_code=304, headers={"ETag": etag})
+    link = _link(request, image, expires_in=parameters.expires_in, download=parameters.download)
+    return json_response(_linked(image, link), headers={"ETag": etag})
+
+
+@spec.validate(
+    resp=Answers(HTTP_204=None, HTTP_404=Problem),
+    tags=("images",),
+    path_parameter_descriptions=IMAGE_ID,
+    operation_id="delete_image",
+    skip_validation=True,
+)
+async def delete_image(request: Request) -> Response:
+    """Delete an image and its bytes."""
+    await services_of(request).images.delete(request.path_params["image_id"])
+    return Response(status_code=204)
+
+
+def _query(parameters: ListParameters) -> ImageQuery:
+    return ImageQuery(
+        user_id=parameters.user_id,
+        tags=parameters.tags,
+        tag_mode=parameters.tag_mode,
+        exclude_tags=parameters.exclude_tags,
+        created_after=parameters.created_after,
+        created_before=parameters.created_before,
+        order=parameters.order,
+        limit=parameters.limit,
+        after=parameters.last_key,
+    )
+
+
+def _link(request: Request, image: Image, **options: Any) -> Link:
+    return services_of(request).links.link(image, origin=origin_of(request), **options)
+
+
+def _linked(image: Image, link: Link) -> LinkedImage:
+    return LinkedImage(**msgspec.structs.asdict(image), url=link.url, expires_at=link.expires_at)
+
+
+def _next_link(request: Request, page: Page) -> dict[str, str]:
+    """Return the Link header (RFC 8288) to the page after this one."""
+    if page.after is None:
+        return {}
+    query = [(name, value) for name, value in request.query_params.multi_items() if name != "last_key"]
+    query.append(("last_key", json.dumps({"image_id": page.after}, separators=(",", ":"))))
+    return {"Link": f'<{prefix_of(request)}/images?{urlencode(query)}>; rel="next"'}
+
+
+def _etag(image: Image) -> str:
+    return f'"{image.image_id}.{image.version}"'

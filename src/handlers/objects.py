@@ -1,0 +1,83 @@
+"""`/objects/...`: the bytes behind a signed link, as S3 would serve them."""
+
+import re
+from collections.abc import Mapping
+from email.utils import format_datetime
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from ..common.errors import RangeNotSatisfiable
+from ..models.image import CONTENT_TYPE_OF
+from ..repositories.ports import ObjectInfo
+from .answers import matches_etag, services_of
+
+# The headers that a signed link may set (S3, GetObject: "Overriding response header values through the request").
+_OVERRIDES = {
+    "response-cache-control": "Cache-Control",
+    "response-content-disposition": "Content-Disposition",
+    "response-content-encoding": "Content-Encoding",
+    "response-content-language": "Content-Language",
+    "response-content-type": "Content-Type",
+    "response-expires": "Expires",
+}
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+# Private, since the link is a secret; immutable, since a key's bytes never change.
+_CACHE_CONTROL = "private, max-age=604800, immutable"
+
+
+async def serve_object(request: Request) -> Response:
+    """Serve an object, or a range of it, to whoever has a link with a valid signature."""
+    services = services_of(request)
+    parameters = services.links.verify(
+        request.method,
+        path=request.scope["raw_path"].decode("latin-1").partition("?")[0],
+        query=request.scope["query_string"].decode("latin-1"),
+        host=request.headers.get("host", ""),
+    )
+    info = await services.objects.head(request.path_params["key"])
+    headers = _headers(info, parameters)
+    if matches_etag(request, info.etag):
+        return Response(status_code=304, headers={name: headers[name] for name in ("ETag", "Cache-Control")})
+    start, end, status = 0, info.size, 200
+    if (wanted := _wanted_range(request, info)) is not None:
+        (start, end), status = wanted, 206
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{info.size}"
+    headers["Content-Length"] = str(end - start)
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers)
+    return StreamingResponse(services.objects.read(info.key, start, end), status_code=status, headers=headers)
+
+
+def _headers(info: ObjectInfo, parameters: Mapping[str, str]) -> dict[str, str]:
+    headers = {
+        "Content-Type": CONTENT_TYPE_OF.get(info.key.rpartition(".")[2], "application/octet-stream"),
+        "ETag": info.etag,
+        "Last-Modified": format_datetime(info.modified_at, usegmt=True),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": _CACHE_CONTROL,
+    }
+    headers.update({_OVERRIDES[name]: value for name, value in parameters.items() if name in _OVERRIDES})
+    return headers
+
+
+def _wanted_range(request: Request, info: ObjectInfo) -> tuple[int, int] | None:
+    """Return the one range that is asked for as (start, end), end exclusive; None to serve the whole (RFC 9110, 14.2).
+
+    Several ranges at once, other units and what can't be read are ignored, as S3 does. Raises RangeNotSatisfiable.
+    """
+    match = _RANGE.fullmatch(request.headers.get("range", ""))
+    if match is None or request.headers.get("if-range", info.etag) != info.etag:
+        return None
+    first, last = match.groups()
+    if not first and not last:
+        return None
+    if not first:
+        start, end = max(0, info.size - int(last)), info.size
+    else:
+        if last and int(last) < int(first):
+            return None
+        start, end = int(first), min(int(last) + 1 if last else info.size, info.size)
+    if start >= end:
+        raise RangeNotSatisfiable(info.size)
+    return start, end

@@ -1,0 +1,81 @@
+"""The OpenAPI 3.1 document, from the routes and their schemas, and the page that shows it."""
+
+from pathlib import Path
+from typing import Any
+
+from spectree import SpecTree
+from spectree.model_adapter import get_msgspec_model_adapter
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from swagger_ui_bundle import swagger_ui_path
+
+from .. import VERSION
+from ..common.errors import RouteNotFound
+from ..models.image import FORMATS
+from .answers import json_response
+from .schemas import Problem
+
+IMAGE_ID = {"image_id": "The id that the upload answered with."}
+
+# Validation is ours (`parameters.py`), since it names every field at fault; spectree describes.
+spec = SpecTree(
+    "starlette",
+    title="Image Service",
+    version=VERSION,
+    description="Upload pictures with metadata, list and filter them, hand out links to view or download them.",
+    mode="strict",
+    annotations=False,
+    model_adapter=get_msgspec_model_adapter(),
+    validation_error_status=400,
+    validation_error_model=Problem,
+    naming_strategy=lambda model: getattr(model, "__name__", "Values"),
+    nested_naming_strategy=lambda _parent, child: child,
+)
+
+_WEB = Path(__file__).parent.parent / "web"
+_ASSETS = {
+    "swagger-ui-bundle.js": Path(swagger_ui_path) / "swagger-ui-bundle.js",
+    "swagger-ui.css": Path(swagger_ui_path) / "swagger-ui.css",
+    "docs.js": _WEB / "docs.js",
+}
+# Swagger UI sets styles in the page, and its icons are data URIs.
+_DOCS_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+)
+
+
+async def openapi_json(request: Request) -> Response:
+    return json_response(document(request.app), headers={"Cache-Control": "no-cache"})
+
+
+async def docs_page(request: Request) -> Response:
+    return FileResponse(_WEB / "docs.html", headers={"Content-Security-Policy": _DOCS_POLICY})
+
+
+async def docs_asset(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in _ASSETS:
+        raise RouteNotFound(f"There is no {request.url.path}.")
+    return FileResponse(_ASSETS[name], headers={"Cache-Control": "max-age=86400"})
+
+
+def document(app: Starlette) -> dict[str, Any]:
+    """Return the OpenAPI document of the app's routes."""
+    made: dict[str, Any] | None = getattr(app.state, "openapi", None)
+    if made is None:
+        spec.app = app
+        made = app.state.openapi = _finished(spec._generate_spec())
+    return made
+
+
+def _finished(document: dict[str, Any]) -> dict[str, Any]:
+    """Add what spectree can't say: problem+json, and a picture as the body itself."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                if status >= "400" and "content" in answer:
+                    answer["content"] = {"application/problem+json": answer["content"]["application/json"]}
+    body = document["paths"]["/images"]["post"]["requestBody"]["content"]
+    body.update({format_.content_type: {"schema": {}} for format_ in FORMATS})
+    return document

@@ -1,0 +1,106 @@
+"""Reading a model's fields from a query string, a form or a JSON object, naming every field that is wrong."""
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+
+import msgspec
+from starlette.requests import Request
+
+from ..common.errors import FieldError, InvalidRequest
+
+Values = Mapping[str, Sequence[object]]
+
+
+class Wants(NamedTuple):
+    """How a field of a model is read: what to say when it is wrong, and how to bring it to its normal form.
+
+    `many` fields may be given several times, and `normal` gets the list of them; else it gets the one value.
+    `normal` raises ValueError with what is wanted.
+    """
+
+    text: str
+    normal: Callable[[Any], object] | None = None
+    many: bool = False
+
+
+class _Field(NamedTuple):
+    name: str
+    type: Any
+    wants: Wants
+
+
+class Reader[T: msgspec.Struct]:
+    """Reads Structs of one type, whose fields are all `Annotated[..., Wants(...)]` and have defaults."""
+
+    def __init__(self, model: type[T]) -> None:
+        self._model = model
+        self._fields = tuple(_fields(model))
+        self._names = frozenset(field.name for field in self._fields)
+
+    def read(self, values: Values, *, strict: bool = False, besides: frozenset[str] = frozenset()) -> T:
+        """Build the Struct. `strict` values have types of their own (JSON), else all are text.
+
+        Names in `besides` are somebody else's. Raises InvalidRequest that names every field at fault.
+        """
+        errors = [
+            FieldError(name, f"is not known here; known are {', '.join(sorted(self._names))}")
+            for name in values
+            if name not in self._names and name not in besides
+        ]
+        found: dict[str, object] = {}
+        for field in self._fields:
+            given = values.get(field.name)
+            if not given:
+                continue
+            try:
+                found[field.name] = _read(field, given, strict=strict)
+            except ValueError as error:
+                errors.append(FieldError(field.name, str(error)))
+        if errors:
+            raise InvalidRequest.of(*errors)
+        return self._model(**found)
+
+
+def query_values(request: Request) -> dict[str, list[object]]:
+    """Return the query's parameters, each with all its values."""
+    values: dict[str, list[object]] = {}
+    for name, value in request.query_params.multi_items():
+        values.setdefault(name, []).append(value)
+    return values
+
+
+def _fields(model: type[msgspec.Struct]) -> list[_Field]:
+    hints = get_type_hints(model, include_extras=True)
+    fields = []
+    for name, hint in hints.items():
+        if get_origin(hint) is not Annotated:
+            raise TypeError(f"{model.__name__}.{name} does not say what it wants")
+        wants = next(extra for extra in get_args(hint)[1:] if isinstance(extra, Wants))
+        fields.append(_Field(name, hint, wants))
+    return fields
+
+
+def _read(field: _Field, given: Sequence[object], *, strict: bool) -> object:
+    normal = field.wants.normal
+    if field.wants.many:
+        texts = [text for value in given for text in (value if isinstance(value, list) else [value])]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"wants {field.wants.text}")
+        return normal(texts) if normal else tuple(texts)
+    if len(given) > 1:
+        raise ValueError(f"wants one value, got {len(given)}")
+    value = given[0]
+    if normal is not None:
+        if not isinstance(value, str):
+            raise ValueError(f"wants {field.wants.text}, got {_shown(value)}")
+        return normal(value)
+    try:
+        return msgspec.convert(value, field.type, strict=strict)
+    except msgspec.ValidationError:
+        raise ValueError(f"wants {field.wants.text}, got {_shown(value)}") from None
+
+
+def _shown(value: object) -> str:
+    text = msgspec.json.encode(value).decode() if not isinstance(value, dt.datetime) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,66 @@
+"""Error class -> HTTP status and problem+json (RFC 9457), by one table."""
+
+from collections.abc import Mapping
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ..common import errors
+from ..common.errors import ServiceError
+from ..common.logging import request_id
+from .schemas import Problem
+
+STATUS: Mapping[type[ServiceError], int] = {
+    errors.InvalidRequest: 400,
+    errors.LinkRefused: 403,
+    errors.NotFound: 404,
+    errors.MethodNotAllowed: 405,
+    errors.PayloadTooLarge: 413,
+    errors.UnsupportedRequestBody: 415,
+    errors.UnsupportedImageFormat: 415,
+    errors.RangeNotSatisfiable: 416,
+    errors.UnacceptableImage: 422,
+    errors.InternalError: 500,
+    errors.StoreError: 502,
+    errors.StoreUnavailable: 503,
+}
+RETRY_AFTER = 1  # seconds
+
+
+def status_of(error: type[ServiceError]) -> int:
+    """Return the status of the nearest class that has one."""
+    return next(STATUS[cls] for cls in error.__mro__ if cls in STATUS)
+
+
+def problem_response(error: ServiceError, *, headers: Mapping[str, str] | None = None) -> Response:
+    status = status_of(type(error))
+    own: dict[str, str] = {"Cache-Control": "no-store"}
+    if status == 503:
+        own["Retry-After"] = str(RETRY_AFTER)
+    if isinstance(error, errors.RangeNotSatisfiable):
+        own["Content-Range"] = f"bytes */{error.size}"
+    body = Problem(
+        type=f"urn:image-service:problem:{error.code}",
+        title=error.title,
+        status=status,
+        detail=error.detail,
+        code=error.code,
+        request_id=request_id.get(),
+        errors=error.errors,
+    )
+    return Response(
+        msgspec.json.encode(body),
+        status_code=status,
+        headers={**own, **(headers or {})},
+        media_type="application/problem+json",
+    )
+
+
+def from_http_exception(error: HTTPException, method: str, path: str) -> ServiceError:
+    """Say in our words what the routing found."""
+    if error.status_code == 404:
+        return errors.RouteNotFound(f"There is no {path}.")
+    if error.status_code == 405:
+        return errors.MethodNotAllowed(f"{path} does not take {method}.")
+    return errors.InternalError("The request could not be answered.")

@@ -1,0 +1,132 @@
+"""The embedded server: uvicorn in one process, or in several that share a socket."""
+
+import http.client
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from ipaddress import ip_address
+from multiprocessing.connection import wait
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.supervisors import Multiprocess
+
+from ..bootstrap import build_services
+from ..common.config import Settings
+from ..common.errors import ConfigurationError
+from .app import from_environment
+
+log = logging.getLogger(__name__)
+
+GRACE = 30  # seconds that requests in flight get when the server is told to end
+KEEP_ALIVE = 75  # seconds
+
+
+async def prepare(settings: Settings) -> None:
+    """Open everything once and close it again, so that a start which can't succeed fails here.
+
+    Raises ConfigurationError.
+    """
+    await build_services(settings).close()
+
+
+def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM, then finish the requests in flight.
+
+    `announce` gets the URL once it answers. Raises ConfigurationError if the address can't be had.
+    """
+    _refuse_open_address(settings)
+    listener = _bind(settings.host, settings.port)
+    config = uvicorn.Config(
+        f"{__name__}:worker_app",
+        factory=True,
+        workers=settings.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+        timeout_keep_alive=KEEP_ALIVE,
+    )
+    server = uvicorn.Server(config)
+    threading.Thread(target=_announce, args=(listener, announce), daemon=True).start()
+    if settings.workers > 1:
+        Multiprocess(config, sockets=[listener]).run()
+        return
+    # uvicorn raises the signal that ended it once more, for whoever listened before it: that is us, and it is well.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    server.run(sockets=[listener])
+
+
+def worker_app() -> Starlette:
+    """Build the application of one server process."""
+    if multiprocessing.parent_process() is not None:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    return from_environment()
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent has died without ending it: else it would keep the port."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _refuse_open_address(settings: Settings) -> None:
+    if settings.allow_anonymous or _is_loopback(settings.host):
+        return
+    raise ConfigurationError(
+        f"HOST: got {settings.host!r}, wants a loopback address such as 127.0.0.1: nobody is asked who they are, "
+        "so whoever reaches the address may do everything (ALLOW_ANONYMOUS=1 allows that)"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise ConfigurationError(f"HOST: got {host!r}, wants an address of this machine ({error})") from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"HOST, PORT: got {host!r}, {port}, wants an address that is free ({error.strerror})"
+        ) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _announce(listener: socket.socket, announce: Callable[[str], None]) -> None:
+    host, port = listener.getsockname()[:2]
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    while not _answers(reachable, port):
+        time.sleep(0.02)
+    announce(f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{port}")
+
+
+def _answers(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,1 @@
+"""Everything that decodes a picture; the only importers of pyvips."""

@@ -1,0 +1,221 @@
+"""What a picture is, from its bytes alone: format, displayed size, frames, colour, placeholder.
+
+Names and headers are never trusted. Nothing is decoded before its header says that it is small enough.
+"""
+
+import base64
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import pyvips
+
+from ..common.errors import ActiveContent, TooManyPixels, UndecodableImage, UnsupportedImageFormat
+from ..common.payload import Payload
+from ..models.image import FORMAT_BY_NAME, FORMATS, MAX_FRAMES, Picture
+from .sniff import hides_html, sniff
+
+PLACEHOLDER_EDGE = 16  # pixels
+JPEG_SHRINK = 8  # the decoder can leave out the pixels, not the bits, of a JPEG: every bit is still read
+
+# Loaders by format. An explicit loader, since libvips' own guess would also try the ones we do not accept.
+_LOADERS = {
+    "jpeg": pyvips.Image.jpegload_source,
+    "png": pyvips.Image.pngload_source,
+    "webp": pyvips.Image.webpload_source,
+    "gif": pyvips.Image.gifload_source,
+    "avif": pyvips.Image.heifload_source,
+    "tiff": pyvips.Image.tiffload_source,
+}
+_STACKED = {"gif", "webp"}  # animations whose frames libvips can put above one another, and read as one
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What stands before the pixels: the size as stored, and how many frames of it."""
+
+    format: str
+    width: int
+    height: int
+    frames: int
+    orientation: int
+
+
+class Inspector:
+    """Verifies pictures. Safe to use from several threads; together they decode at most `max_pixels` at a time."""
+
+    def __init__(self, *, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
+        self._budget = _Budget(max_pixels)
+
+    def inspect(self, payload: Payload) -> Picture:
+        """Measure the picture in `payload`.
+
+        Raises UnsupportedImageFormat, UndecodableImage, TooManyPixels or ActiveContent.
+        """
+        name = sniff(payload)
+        if name is None:
+            raise UnsupportedImageFormat(
+                f"The bytes are not a picture of an accepted format: {', '.join(f.name.upper() for f in FORMATS)}."
+            )
+        if hides_html(payload):
+            raise ActiveContent("The file also reads as an HTML page; it is refused so that no browser runs it.")
+        with _translated(name):
+            header = _read_header(name, payload)
+            pixels = self._counted_pixels(header, payload)
+            with self._budget.reserved(pixels):
+                return _measure(header, payload)
+
+    def _counted_pixels(self, header: Header, payload: Payload) -> int:
+        if header.frames > MAX_FRAMES:
+            raise TooManyPixels(f"The picture has {header.frames} frames; at most {MAX_FRAMES} are accepted.")
+        pixels = header.width * header.height * header.frames
+        if header.format == "tiff" and header.frames > 1:
+            pages = (_load(header.format, payload, page=page) for page in range(header.frames))
+            pixels = sum(page.width * page.height for page in pages)
+        if pixels > self._max_pixels:
+            raise TooManyPixels(
+                f"The picture has {pixels} pixels ({header.width} x {header.height}, {header.frames} frames); "
+                f"at most {self._max_pixels} are accepted."
+            )
+        return pixels
+
+
+class _Budget:
+    """A semaphore with weights: holders have `total` between them, and one alone may have all of it."""
+
+    def __init__(self, total: int) -> None:
+        self._left = total
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def reserved(self, weight: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= weight)
+            self._left -= weight
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += weight
+                self._changed.notify_all()
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    try:
+        yield
+    except pyvips.Error as error:
+        raise UndecodableImage(f"The file begins as {name.upper()} but cannot be decoded to its end.") from error
+
+
+def _load(name: str, payload: Payload, **options: object) -> pyvips.Image:
+    content = payload.content()
+    if isinstance(content, bytes):
+        source = pyvips.Source.new_from_memory(content)
+    else:
+        source = pyvips.Source.new_from_descriptor(content.fileno())
+    return _LOADERS[name](source, access="sequential", fail_on="error", **options)
+
+
+def _read_header(name: str, payload: Payload) -> Header:
+    image = _load(name, payload)
+    fields = set(image.get_fields())
+    return Header(
+        name,
+        image.width,
+        image.height,
+        image.get("n-pages") if "n-pages" in fields else 1,
+        # libheif has turned the picture already.
+        image.get("orientation") if "orientation" in fields and name != "avif" else 1,
+    )
+
+
+def _measure(header: Header, payload: Payload) -> Picture:
+    _read_further_frames(header, payload)
+    small = _upright(_miniature(_first_frame(header, payload)), header.orientation)
+    turned = header.orientation >= 5
+    return Picture(
+        content_type=FORMAT_BY_NAME[header.format].content_type,
+        width=header.height if turned else header.width,
+        height=header.width if turned else header.height,
+        frames=header.frames,
+        color=_dominant_color(small),
+        placeholder=_data_uri(small),
+    )
+
+
+def _read_further_frames(header: Header, payload: Payload) -> None:
+    """Decode what the first frame does not show, only to see that it can be."""
+    if header.frames == 1:
+        return
+    if header.format in _STACKED:
+        _load(header.format, payload, n=-1).avg()
+        return
+    for page in range(1, header.frames):
+        _load(header.format, payload, page=page).avg()
+
+
+def _first_frame(header: Header, payload: Payload) -> pyvips.Image:
+    if header.format == "jpeg" and min(header.width, header.height) >= JPEG_SHRINK * PLACEHOLDER_EDGE:
+        return _load(header.format, payload, shrink=JPEG_SHRINK)
+    return _load(header.format, payload)
+
+
+def _miniature(image: pyvips.Image) -> pyvips.Image:
+    """Average the picture into at most 16 x 16 pixels of sRGB, reading every line of it."""
+    factor = -(-max(image.width, image.height) // PLACEHOLDER_EDGE)
+    if image.hasalpha():
+        image = image.premultiply().shrink(factor, factor, ceil=True).unpremultiply().rint()
+    else:
+        image = image.shrink(factor, factor, ceil=True)
+    small = image.copy_memory()
+    if "icc-profile-data" in small.get_fields():
+        small = _converted_by_profile(small)
+    return small.colourspace("srgb").cast("uchar")
+
+
+def _converted_by_profile(image: pyvips.Image) -> pyvips.Image:
+    try:
+        return image.icc_transform("srgb", embedded=True).copy_memory()
+    except pyvips.Error:
+        return image  # browsers, too, show a picture whose profile is broken
+
+
+def _upright(image: pyvips.Image, orientation: int) -> pyvips.Image:
+    image = image.copy()
+    image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    return image.autorot().copy_memory()
+
+
+def _dominant_color(image: pyvips.Image) -> str:
+    """Return the mean of the fullest of 16 x 16 x 16 bins, of what is not transparent, as #rrggbb."""
+    bands, data = image.bands, bytes(image.write_to_memory())
+    bins: Counter[int] = Counter()
+    sums: dict[int, list[int]] = {}
+    for i in range(0, len(data), bands):
+        if bands == 4 and data[i + 3] < 128:
+            continue
+        red, green, blue = data[i], data[i + 1], data[i + 2]
+        bin_ = (red >> 4) << 8 | (green >> 4) << 4 | blue >> 4
+        bins[bin_] += 1
+        total = sums.setdefault(bin_, [0, 0, 0])
+        total[0] += red
+        total[1] += green
+        total[2] += blue
+    if not bins:
+        return "#ffffff"
+    bin_, count = bins.most_common(1)[0]
+    return "#" + "".join(f"{round(total / count):02x}" for total in sums[bin_])
+
+
+def _data_uri(image: pyvips.Image) -> str:
+    webp = image.webpsave_buffer(Q=40, effort=2, keep="none")
+    return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
+
+
+# A server sees each picture once, so libvips' cache of operations would only hold memory; and one thread a picture
+# costs least CPU, where there are as many pictures at work as there are cores.
+pyvips.cache_set_max(0)
+pyvips.concurrency_set(1)

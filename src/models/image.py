@@ -1,0 +1,86 @@
+"""An image: what is known of a picture that was accepted."""
+
+import datetime as dt
+
+import msgspec
+
+from ..common.payload import Payload
+
+
+class Format(msgspec.Struct, frozen=True):
+    """A picture format that is accepted."""
+
+    name: str
+    content_type: str
+    extension: str
+
+
+FORMATS = (
+    Format("jpeg", "image/jpeg", "jpg"),
+    Format("png", "image/png", "png"),
+    Format("webp", "image/webp", "webp"),
+    Format("gif", "image/gif", "gif"),
+    Format("avif", "image/avif", "avif"),
+    Format("tiff", "image/tiff", "tiff"),
+)
+FORMAT_BY_NAME = {format_.name: format_ for format_ in FORMATS}
+EXTENSION_OF = {format_.content_type: format_.extension for format_ in FORMATS}
+CONTENT_TYPE_OF = {format_.extension: format_.content_type for format_ in FORMATS}
+
+MAX_FRAMES = 2_000  # a TIFF is read page by page, and finding a page costs as many steps as pages stand before it
+
+
+class Picture(msgspec.Struct, frozen=True, kw_only=True):
+    """What the bytes themselves say. Width and height in pixels, as displayed (EXIF orientation applied)."""
+
+    content_type: str
+    width: int
+    height: int
+    frames: int
+    color: str
+    placeholder: str
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of an image. It exists if and only if this does."""
+
+    image_id: str
+    user_id: str
+    filename: str
+    content_type: str
+    size: int
+    width: int
+    height: int
+    frames: int
+    tags: tuple[str, ...]
+    description: str
+    sha256: str
+    color: str
+    placeholder: str
+    created_at: dt.datetime
+    updated_at: dt.datetime
+    version: int
+
+
+class NewImage(msgspec.Struct, frozen=True, kw_only=True):
+    """An upload before it is verified. What is None was not said."""
+
+    payload: Payload
+    user_id: str | None = None
+    filename: str | None = None
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    width: int | None = None
+    height: int | None = None
+    return_duplicate: bool = False
+
+
+ORIGINALS = "originals/"
+
+
+def original_key(image_id: str, content_type: str) -> str:
+    """Return the object key of an image's own bytes.
+
+    The id's last two digits are random, so no directory holds more than a 256th of the files.
+    """
+    return f"{ORIGINALS}{image_id[-2:]}/{image_id}.{EXTENSION_OF[content_type]}"

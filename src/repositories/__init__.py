@@ -1,0 +1,1 @@
+"""Ports, and the adapters that speak to SQLite and the object stores."""

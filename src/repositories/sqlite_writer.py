@@ -1,0 +1,96 @@
+"""One thread that writes to SQLite, so that writes that wait for the disk together share one fsync."""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import Any
+
+from ..common.errors import StoreFailed, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+MOST_JOBS_A_COMMIT = 64
+
+type Job[T] = Callable[[sqlite3.Connection], T]
+
+
+class SqliteWriter:
+    """Runs jobs in order, each wholly or not at all, and answers when they are on the disk (group commit)."""
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
+        self._jobs: SimpleQueue[tuple[Job[Any], Future[Any]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="sqlite-writer", daemon=True)
+        self._thread.start()
+
+    async def run[T](self, job: Job[T]) -> T:
+        """Raise StoreFailed or StoreUnavailable if the job was not committed, or what the job itself raised."""
+        future: Future[T] = Future()
+        self._jobs.put((job, future))
+        # Shielded: a job in the queue can't be called back, so a caller that goes away must not seem to cancel it.
+        return await asyncio.shield(asyncio.wrap_future(future))
+
+    def close(self) -> None:
+        """Finish the jobs in the queue."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        connection = self._connect()
+        try:
+            while batch := self._next_batch():
+                _commit(connection, batch)
+        finally:
+            connection.close()
+
+    def _next_batch(self) -> list[tuple[Job[Any], Future[Any]]]:
+        batch = []
+        entry = self._jobs.get()
+        while entry is not None:
+            batch.append(entry)
+            if self._jobs.empty() or len(batch) == MOST_JOBS_A_COMMIT:
+                return batch
+            entry = self._jobs.get()
+        if batch:
+            self._jobs.put(None)
+        return batch
+
+
+def _commit(connection: sqlite3.Connection, batch: list[tuple[Job[Any], Future[Any]]]) -> None:
+    results: list[tuple[Future[Any], Any]] = []
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for job, future in batch:
+            connection.execute("SAVEPOINT job")
+            try:
+                results.append((future, job(connection)))
+            except Exception as error:
+                connection.execute("ROLLBACK TO job")
+                future.set_exception(_translated(error))
+            connection.execute("RELEASE job")
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        # COMMIT either happens or SQLite rolls back, so nothing of the batch is in the database.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(_translated(error))
+        return
+    for future, result in results:
+        future.set_result(result)
+
+
+def _translated(error: Exception) -> Exception:
+    if not isinstance(error, sqlite3.Error):
+        return error
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        translated: Exception = StoreUnavailable("The database is busy.")
+    else:
+        translated = StoreFailed("The database failed.")
+    translated.__cause__ = error
+    return translated

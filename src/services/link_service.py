@@ -1,0 +1,81 @@
+"""Links to originals: presigned URLs of the object store, or of our own `/objects/`, which speaks the same dialect."""
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from urllib.parse import quote, urlsplit
+
+from ..common import sigv4
+from ..common.sigv4 import Credentials
+from ..models.image import Image, original_key
+from ..models.link import Link
+
+OBJECTS_PATH = "/objects/"
+
+
+def utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+class LinkService:
+    """Signs with the first of `keyring`, verifies with any of them: keys are changed without breaking links."""
+
+    def __init__(
+        self,
+        *,
+        keyring: tuple[Credentials, ...],
+        region: str,
+        default_life: int,
+        public_endpoint: str | None = None,
+        now: Callable[[], dt.datetime] = utc_now,
+    ) -> None:
+        self._keyring = keyring
+        self._secrets: Mapping[str, str] = {key.access_key_id: key.secret_access_key for key in keyring}
+        self._region = region
+        self._default_life = default_life
+        self._public_endpoint = public_endpoint
+        self._now = now
+
+    def link(self, image: Image, *, origin: str, expires_in: int | None = None, download: bool = False) -> Link:
+        """Sign a link to the original that lives `expires_in` seconds.
+
+        `origin` is the service's own URL as the client reached it; it is used unless a public endpoint is configured.
+        """
+        url = urlsplit(self._public_endpoint or origin)
+        disposition = "attachment" if download else "inline"
+        signed = sigv4.presign(
+            "GET",
+            f"{url.scheme}://{url.netloc}",
+            url.path + OBJECTS_PATH + original_key(image.image_id, image.content_type),
+            credentials=self._keyring[0],
+            region=self._region,
+            now=self._now(),
+            expires_in=expires_in or self._default_life,
+            parameters={"response-content-disposition": content_disposition(disposition, image.filename)},
+        )
+        return Link(signed.url, signed.expires_at)
+
+    def verify(self, method: str, *, path: str, query: str, host: str) -> Mapping[str, str]:
+        """Check a link that a client follows and return its `response-*` parameters.
+
+        `path` and `query` are percent-encoded, as received. A link that was signed for GET serves HEAD too: S3 is
+        stricter, but HEAD tells nothing that GET does not. Raises SignatureInvalid or LinkExpired.
+        """
+        url = urlsplit(self._public_endpoint or "")
+        return sigv4.verify(
+            "GET" if method == "HEAD" else method,
+            url.path + path,
+            query,
+            url.netloc or host,
+            secret_for=self._secrets.get,
+            region=self._region,
+            now=self._now(),
+        )
+
+
+def content_disposition(disposition: str, filename: str) -> str:
+    """Write the header of RFC 6266, with RFC 8187's form of a name that is not plain ASCII."""
+    fallback = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in filename)
+    value = f'{disposition}; filename="{fallback}"'
+    if fallback != filename:
+        value += f"; filename*=UTF-8''{quote(filename, safe='!#$&+-.^_`|~')}"
+    return value

@@ -1,0 +1,45 @@
+"""Fixtures for every suite."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from src.bootstrap import build_services
+from src.common.config import Settings
+from src.handlers.app import create_app
+from tests.support.server import Server
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.from_environment({"DATA_DIR": str(tmp_path / "data")})
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[Starlette]:
+    """The application, in this process."""
+    services = build_services(settings)
+    yield create_app(services)
+    await services.close()
+
+
+@pytest.fixture
+async def client(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server process that tests share: none may rely on what else is stored in it."""
+    with Server(tmp_path_factory.mktemp("server") / "data") as server:
+        yield server
