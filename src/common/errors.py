@@ -67,8 +67,7 @@ class InvalidRequest(ServiceError):
 
 
 class LinkRefused(ServiceError):
-    code = "link_refused"
-    title = "The link may not be followed"
+    """Abstract: a signed link may not be followed."""
 
 
 class SignatureInvalid(LinkRefused):
@@ -82,8 +81,7 @@ class LinkExpired(LinkRefused):
 
 
 class NotFound(ServiceError):
-    code = "not_found"
-    title = "Not found"
+    """Abstract: what is asked for does not exist."""
 
 
 class ImageNotFound(NotFound):
@@ -134,8 +132,7 @@ class RangeNotSatisfiable(ServiceError):
 
 
 class UnacceptableImage(ServiceError):
-    code = "unacceptable_image"
-    title = "The picture is not acceptable"
+    """Abstract: the bytes were read, and are refused."""
 
 
 class UndecodableImage(UnacceptableImage):
@@ -163,8 +160,7 @@ class InternalError(ServiceError):
 
 
 class StoreError(ServiceError):
-    code = "store_error"
-    title = "A store failed"
+    """Abstract: a store failed."""
 
 
 class StoreFailed(StoreError):

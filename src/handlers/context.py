@@ -13,6 +13,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..common.errors import InternalError, ServiceError
+from ..common.ids import is_id
 from ..common.logging import request_id
 from .problems import from_http_exception, problem_response, status_of
 
@@ -101,6 +102,7 @@ def _log_request(scope: Scope, status: int, started: float) -> None:
         "status": status,
         "duration_ms": round((time.perf_counter() - started) * 1000, 2),
     }
-    if image_id := scope.get("path_params", {}).get("image_id"):
+    image_id = scope.get("path_params", {}).get("image_id", "")
+    if is_id(image_id):
         fields["image_id"] = image_id
     log.info("request", extra=fields)

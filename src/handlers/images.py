@@ -26,6 +26,7 @@ from .schemas import (
     ListParameters,
     MultipartUpload,
     Problem,
+    UploadFields,
 )
 
 _list_parameters = Reader(ListParameters)
@@ -33,6 +34,7 @@ _image_parameters = Reader(ImageParameters)
 
 
 @spec.validate(
+    query=UploadFields,
     form=MultipartUpload,
     json=JsonUpload,
     resp=Answers(

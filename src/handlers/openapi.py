@@ -13,7 +13,7 @@ from swagger_ui_bundle import swagger_ui_path
 from .. import VERSION
 from ..common.errors import RouteNotFound
 from ..models.image import FORMATS
-from .answers import json_response
+from .answers import json_response, prefix_of
 from .schemas import Problem
 
 IMAGE_ID = {"image_id": "The id that the upload answered with."}
@@ -46,7 +46,9 @@ _DOCS_POLICY = (
 
 
 async def openapi_json(request: Request) -> Response:
-    return json_response(document(request.app), headers={"Cache-Control": "no-cache"})
+    # Under a path prefix (a stage, a proxy) the paths begin there.
+    servers = [{"url": prefix_of(request) or "/"}]
+    return json_response({**document(request.app), "servers": servers}, headers={"Cache-Control": "no-cache"})
 
 
 async def docs_page(request: Request) -> Response:

@@ -1,0 +1,119 @@
+"""What the README says is so: its tables are compared with the code, its walk is walked."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from src.common import errors
+from src.common.config import VARIABLES
+from src.common.errors import ServiceError
+from src.handlers.app import ROUTES
+from src.handlers.problems import status_of
+from src.handlers.schemas import ImageParameters, ListParameters, UploadFields
+from tests.support.pictures import picture
+from tests.support.server import ROOT, Server
+
+README = (ROOT / "README.md").read_text()
+CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+ID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
+# What differs from one run to the next, in the order in which it is replaced.
+VARYING = (
+    (re.compile(ID), "ID"),
+    (re.compile(r"objects/originals/\w\w/"), "objects/originals/XX/"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "TIME"),
+    (re.compile(r'"request_id":"[0-9a-f]{32}"'), '"request_id":"REQUEST"'),
+    (re.compile(r"X-Amz-Signature=[0-9a-f]+…?"), "X-Amz-Signature=SIGNATURE"),
+    # The picture is not the README's, so what is measured of its bytes differs.
+    (re.compile(r'"(size|color|placeholder|sha256)":("[^"]*"|\d+)'), r'"\1":MEASURED'),
+)
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Return the cells of the first table below a heading, without its head."""
+    section = README.partition(f"{heading}\n")[2]
+    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    assert table, heading
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table[0].splitlines()[2:]]
+
+
+def test_every_setting_is_documented_as_it_is() -> None:
+    documented = [(name.strip("`"), default.strip("`"), text) for name, default, text in rows("## Configuration")]
+    assert documented == [(v.name, v.default or "unset", v.help) for v in VARIABLES]
+
+
+def test_every_route_is_documented_and_no_other() -> None:
+    documented = {row[0].strip("`") for row in rows("## API")}
+    existing = {
+        f"{method} {route.path.replace(':path', '')}" for route in ROUTES for method in (route.methods or ()) - {"HEAD"}
+    }
+    assert documented == existing - {"GET /docs/{name}"}  # the documentation page's own files
+
+
+@pytest.mark.parametrize(
+    ("route", "model"),
+    [
+        ("`POST /images`", UploadFields),
+        ("`GET /images`", ListParameters),
+        ("`GET /images/{image_id}`", ImageParameters),
+    ],
+)
+def test_every_parameter_is_documented(route: str, model: type) -> None:
+    text = next(row[1] for row in rows("## API") if row[0] == route)
+    missing = [name for name in model.__struct_fields__ if not re.search(rf"`{name}\b", text)]  # type: ignore[attr-defined]
+    assert missing == []
+
+
+def test_every_error_code_is_documented_with_its_status() -> None:
+    def descendants(cls: type[ServiceError]) -> list[type[ServiceError]]:
+        return [found for child in cls.__subclasses__() for found in (child, *descendants(child))]
+
+    # An abstract class has no code of its own, but for the one that what nobody foresaw gets.
+    concrete = [c for c in descendants(ServiceError) if c.__module__ == errors.__name__ and "code" in vars(c)]
+    expected = {(str(status_of(c)), f"`{c.code}`", c.title) for c in [*concrete, errors.InternalError]}
+    assert {tuple(row) for row in rows("### Errors")} == expected
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    with Server(tmp_path / "data") as server:
+        yield server
+
+
+def test_the_walk_is_as_it_was_written_down(own_server: Server, tmp_path: Path) -> None:
+    """Every command of the README's walk runs, and prints what stands there."""
+    (tmp_path / "cat.jpg").write_bytes(picture("jpeg", 350, 206))
+    walk = "".join(CONSOLE.findall(README.partition("## A walk through it")[2].partition("## API")[0]))
+    steps = [step.partition("\n") for step in walk.split("$ ", 1)[1].split("\n$ ")]
+    assert len(steps) > 8
+    script = "\n".join(f"{command}\nprintf '\\x1e'" for command, _, _ in steps)
+    script = script.replace("http://127.0.0.1:8000", own_server.url).replace("python3", sys.executable)
+    run = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    printed = run.stdout.replace(own_server.url, "http://127.0.0.1:8000").split("\x1e")[:-1]
+    for (command, _, expected), got in zip(steps, printed, strict=True):
+        assert matches(expected.strip(), got.strip()), f"$ {command}\nprinted\n{got}\nand not\n{expected}"
+
+
+def matches(expected: str, got: str) -> bool:
+    """Compare two outputs, where `…` in the expected one stands for anything."""
+    for pattern, replacement in VARYING:
+        expected, got = pattern.sub(replacement, expected), pattern.sub(replacement, got)
+    return re.fullmatch(".*".join(re.escape(part) for part in expected.split("…")), got, re.DOTALL) is not None
+
+
+def test_the_walk_can_fail() -> None:
+    assert matches('{"a":"…","b":1}', '{"a":"xyz","b":1}')
+    assert not matches('{"a":"…","b":1}', '{"a":"xyz","b":2}')
+
+
+def test_decisions_are_numbered_pages_with_a_reason() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [page.name[:4] for page in pages] == [f"{number:04}" for number in range(1, len(pages) + 1)]
+    for page in pages:
+        text = page.read_text()
+        assert "**Decided.**" in text, page
+        assert "**Why.**" in text, page
