@@ -1,15 +1,18 @@
 """Settings -> Services: the only place that picks a home and builds collaborators."""
 
 import hashlib
+import os
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 
 from .common.config import Settings
+from .common.durable import sync
 from .common.errors import ConfigurationError
 from .common.sigv4 import Credentials
 from .repositories.key_file import load_or_create_key
-from .repositories.object_store import open_local_store
+from .repositories.object_store import LocalObjectStore
 from .repositories.ports import ImageRepository, ObjectStore
 from .repositories.sqlite_images import SqliteImageRepository
 from .services.image_service import ImageService
@@ -25,10 +28,10 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     links: LinkService
     repository: ImageRepository
     objects: ObjectStore
-    inspection: InspectionService
+    cpu: Executor
 
     async def close(self) -> None:
-        self.inspection.close()
+        self.cpu.shutdown()
         await self.repository.close()
 
 
@@ -48,8 +51,12 @@ def _build_local(settings: Settings) -> Services:
     directory.mkdir(parents=True, exist_ok=True)
     keys = settings.url_signing_keys or (load_or_create_key(directory / "url_signing_key"),)
     repository = SqliteImageRepository(directory / "images.sqlite3")
-    objects = open_local_store(_made(directory / "objects"))
-    inspection = InspectionService(max_size=settings.max_image_size, max_pixels=settings.max_image_pixels)
+    objects = LocalObjectStore(_made(directory / "objects"))
+    sync(directory)
+    sync(directory.parent)
+    # libvips lets go of the GIL; more threads than cores would only hold more pictures in memory.
+    cpu = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="cpu")
+    inspection = InspectionService(max_size=settings.max_image_size, max_pixels=settings.max_image_pixels, cpu=cpu)
     return Services(
         settings=settings,
         images=ImageService(repository=repository, objects=objects, inspection=inspection),
@@ -61,7 +68,7 @@ def _build_local(settings: Settings) -> Services:
         ),
         repository=repository,
         objects=objects,
-        inspection=inspection,
+        cpu=cpu,
     )
 
 

@@ -1,6 +1,5 @@
 """The `image-service` command: parse, call, print."""
 
-import asyncio
 import os
 import sys
 
@@ -36,7 +35,6 @@ def serve(**options: str | None) -> None:
     os.environ.update({name.upper(): value for name, value in options.items() if value is not None})
     try:
         settings = Settings.from_environment(os.environ)
-        asyncio.run(server.prepare(settings))
         server.serve(settings, announce=lambda url: click.echo(f"Image Service is ready at {url}"))
     except ConfigurationError as error:
         click.echo(f"image-service: {error}", err=True)

@@ -9,6 +9,8 @@ import msgspec
 
 from .errors import ConfigurationError
 
+MAX_DIGITS = 12  # more than any setting needs, and few enough for int()
+
 
 def _text(text: str) -> str:
     return text
@@ -25,7 +27,7 @@ def _choice(*choices: str) -> Callable[[str], str]:
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+        if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and low <= int(text) <= high):
             raise ValueError(f"an integer from {low} to {high}")
         return int(text)
 
@@ -33,9 +35,14 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
 
 
 def _endpoint(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
-        raise ValueError("a URL such as https://images.example.com")
+    wanted = ValueError("a URL such as https://images.example.com")
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        raise wanted from None
+    if url.scheme not in ("http", "https") or not url.hostname or port == 0 or url.query or url.fragment:
+        raise wanted
     return text.rstrip("/")
 
 

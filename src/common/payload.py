@@ -2,11 +2,15 @@
 
 import base64
 import hashlib
+import re
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
 SPOOL_LIMIT = 1024 * 1024  # bytes that a payload may hold in memory
+
+
+_WHITESPACE = re.compile(rb"\s")
 
 
 class Payload:
@@ -19,9 +23,14 @@ class Payload:
 
     @classmethod
     def of(cls, data: bytes) -> "Payload":
-        payload = cls(BytesIO(data), len(data))
-        payload._bytes = data
-        return payload
+        """Keep small data in memory, and write large data to a temporary file."""
+        if len(data) <= SPOOL_LIMIT:
+            payload = cls(BytesIO(data), len(data))
+            payload._bytes = data
+            return payload
+        file = spool()
+        file.write(data)
+        return cls(file, len(data))
 
     def open(self) -> IO[bytes]:
         """Return the file, at its beginning. There is one position: one reader at a time."""
@@ -66,7 +75,10 @@ def decode_base64(text: str) -> bytes:
         header, comma, text = text.partition(",")
         if not comma or not header.endswith(";base64"):
             raise ValueError("wants a data URI of the form data:image/...;base64,...")
+    encoded = text.encode()
+    if _WHITESPACE.search(encoded):
+        encoded = b"".join(encoded.split())
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        return base64.b64decode(encoded, validate=True)
     except ValueError as error:
         raise ValueError("wants base64 (RFC 4648) or a base64 data URI") from error

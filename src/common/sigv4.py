@@ -8,7 +8,7 @@ import datetime as dt
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -48,7 +48,7 @@ def presign(
 ) -> PresignedUrl:
     """Sign `origin + path` (`http://host:port`, and the unencoded path) for `expires_in` seconds from `now`."""
     scheme, _, host = origin.partition("://")
-    host = _without_default_port(scheme, host)
+    host = host_header(scheme, host)
     started = now.astimezone(dt.UTC).replace(microsecond=0)
     time = started.strftime(_TIME)
     scope = f"{time[:8]}/{region}/s3/aws4_request"
@@ -63,7 +63,7 @@ def presign(
     if credentials.session_token:
         query["X-Amz-Security-Token"] = credentials.session_token
     encoded_path = quote(path, safe="/-_.~")
-    canonical_query = "&".join(sorted(f"{_encode(name)}={_encode(value)}" for name, value in query.items()))
+    canonical_query = _joined((_encode(name), _encode(value)) for name, value in query.items())
     signature = _signature(
         credentials.secret_access_key, time, scope, _canonical_request(method, encoded_path, canonical_query, host)
     )
@@ -107,7 +107,7 @@ def verify(
         or not 1 <= int(expires_in) <= LONGEST_LIFE
     ):
         raise SignatureInvalid("The link is not one that this service has signed.")
-    expected = _signature(secret, time, scope, _canonical_request(method, path, unsigned, host))
+    expected = _signature(secret, time, scope, _canonical_request(method, path, unsigned, host.lower()))
     if not hmac.compare_digest(signature.encode(), expected.encode()):
         raise SignatureInvalid("The link's signature does not match its address, method or parameters.")
     if now >= started + dt.timedelta(seconds=int(expires_in)):
@@ -122,14 +122,21 @@ def _taken_apart(path: str, query: str) -> tuple[dict[str, str], str]:
     if quote(unquote(path), safe="/-_.~") != path:
         raise SignatureInvalid("The link's path is not spelt as it was signed.")
     values: dict[str, str] = {}
-    pairs = query.split("&")
-    for pair in pairs:
+    unsigned = []
+    for pair in query.split("&"):
         name, equals, value = pair.partition("=")
         decoded_name, decoded_value = unquote(name), unquote(value)
         if not equals or pair != f"{_encode(decoded_name)}={_encode(decoded_value)}" or decoded_name in values:
             raise SignatureInvalid("The link's parameters are not spelt as they were signed.")
         values[decoded_name] = decoded_value
-    return values, "&".join(sorted(pair for pair in pairs if not pair.startswith("X-Amz-Signature=")))
+        if name != "X-Amz-Signature":
+            unsigned.append((name, value))
+    return values, _joined(unsigned)
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> str:
+    """Return the canonical query of encoded names and values, which goes by name."""
+    return "&".join(f"{name}={value}" for name, value in sorted(pairs))
 
 
 def _canonical_request(method: str, encoded_path: str, canonical_query: str, host: str) -> str:
@@ -157,6 +164,6 @@ def _encode(text: str) -> str:
     return quote(text, safe="-_.~")
 
 
-def _without_default_port(scheme: str, host: str) -> str:
-    """Clients leave the scheme's own port out of the Host header, so it may not be signed."""
-    return host.removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))
+def host_header(scheme: str, host: str) -> str:
+    """Return the Host header that clients send: in small letters, and without the scheme's own port."""
+    return host.lower().removesuffix({"http": ":80", "https": ":443"}.get(scheme, ""))

@@ -8,6 +8,8 @@ from starlette.responses import Response
 
 from ..bootstrap import Services
 
+REVALIDATE = "private, no-cache"
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -31,7 +33,7 @@ def json_response(body: object, *, status: int = 200, headers: Mapping[str, str]
     return Response(
         _encode(body),
         status_code=status,
-        headers={"Cache-Control": "private, no-cache", **(headers or {})},
+        headers={"Cache-Control": REVALIDATE, **(headers or {})},
         media_type="application/json",
     )
 

@@ -1,6 +1,9 @@
 """The three bodies of an upload (multipart form, JSON, the picture itself) -> NewImage."""
 
+import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from typing import IO
 
@@ -21,7 +24,7 @@ OVERHEAD = 64 * 1024
 MAX_FIELDS = 64
 
 _fields = Reader(UploadFields)
-_JSON_ONLY = frozenset({"image_data", "content_type"})
+_LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 def max_body_size(max_image_size: int) -> int:
@@ -29,13 +32,13 @@ def max_body_size(max_image_size: int) -> int:
 
 
 def max_json_body_size(max_image_size: int) -> int:
-    """Base64 makes four characters of three bytes, and line breaks every 76th or 64th."""
-    return max_image_size * 4 // 3 + max_image_size // 32 + OVERHEAD
+    """Base64 makes four characters of three bytes; JSON may spell a slash with two, and a line break with four."""
+    return max_image_size * 4 // 3 * 35 // 32 + OVERHEAD
 
 
 @asynccontextmanager
-async def new_image(request: Request, *, max_image_size: int) -> AsyncIterator[NewImage]:
-    """Read the upload in a request; what was spooled is gone when the context ends.
+async def new_image(request: Request, *, max_image_size: int, cpu: Executor) -> AsyncIterator[NewImage]:
+    """Read the upload in a request, with heavy work on `cpu`; what was spooled is gone when the context ends.
 
     Raises InvalidRequest, PayloadTooLarge or UnsupportedRequestBody.
     """
@@ -43,7 +46,7 @@ async def new_image(request: Request, *, max_image_size: int) -> AsyncIterator[N
     if media_type == "multipart/form-data":
         read = _multipart(request, max_image_size)
     elif media_type == "application/json":
-        read = _json(request, max_image_size)
+        read = _json(request, max_image_size, cpu)
     elif media_type.startswith("image/"):
         read = _raw(request, max_image_size)
     else:
@@ -56,26 +59,51 @@ async def new_image(request: Request, *, max_image_size: int) -> AsyncIterator[N
 
 @asynccontextmanager
 async def _multipart(request: Request, max_image_size: int) -> AsyncIterator[NewImage]:
-    chunks = _bounded(request, max_body_size(max_image_size))
-    parser = MultiPartParser(request.headers, chunks, max_files=1, max_fields=MAX_FIELDS, max_part_size=OVERHEAD)
-    parser.spool_max_size = SPOOL_LIMIT
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise InvalidRequest.field("body", f"wants a multipart form as of RFC 7578: {error.message}") from None
-    except (KeyError, ValueError) as error:
-        raise InvalidRequest.field("body", "wants a multipart form as of RFC 7578") from error
+    parser = _FormParser(
+        request.headers,
+        _bounded(request, max_body_size(max_image_size)),
+        max_files=1,
+        max_fields=MAX_FIELDS,
+        max_part_size=OVERHEAD,
+    )
+    form = await parser.parse_whole()
     try:
         file = _uploaded_file(form)
         values = query_values(request)
         for name, value in form.multi_items():
             if isinstance(value, str):
                 values.setdefault(name, []).append(value)
+        _refuse_empty("file", file.size or 0)
         if file.filename and "filename" not in values:
             values["filename"] = [file.filename]
         yield _assembled(Payload(file.file, file.size or 0), _fields.read(values))
     finally:
         await form.close()
+
+
+class _FormParser(MultiPartParser):
+    """Starlette's parser, which takes a form that breaks off for a whole one."""
+
+    spool_max_size = SPOOL_LIMIT
+    is_whole = False
+
+    def on_end(self) -> None:
+        self.is_whole = True
+
+    async def parse_whole(self) -> FormData:
+        """Raise InvalidRequest for what is no form, or not all of one."""
+        try:
+            form = await self.parse()
+            if self.is_whole:
+                return form
+            problem = "it ends before its last boundary"
+        except MultiPartException as error:
+            problem = error.message
+        except (KeyError, ValueError):
+            problem = "it can't be read"
+        for file in self._files_to_close_on_error:
+            file.close()
+        raise InvalidRequest.field("body", f"wants a multipart form as of RFC 7578: {problem}")
 
 
 def _uploaded_file(form: FormData) -> UploadFile:
@@ -88,42 +116,61 @@ def _uploaded_file(form: FormData) -> UploadFile:
 
 
 @asynccontextmanager
-async def _json(request: Request, max_image_size: int) -> AsyncIterator[NewImage]:
-    body = bytearray()
-    async for chunk in _bounded(request, max_json_body_size(max_image_size)):
-        body += chunk
+async def _json(request: Request, max_image_size: int, cpu: Executor) -> AsyncIterator[NewImage]:
+    async with _spooled(request, max_json_body_size(max_image_size)) as body:
+        # On the threads for heavy work: a body and what is made of it are some fifty megabytes at the worst, so few
+        # may be taken apart at a time.
+        content, payload = await asyncio.get_running_loop().run_in_executor(cpu, _decoded_json, body)
     try:
-        content = msgspec.json.decode(body, type=dict[str, object])
-    except (msgspec.DecodeError, RecursionError) as error:
+        values = query_values(request)
+        for name, value in content.items():
+            if value is not None:
+                values.setdefault(name, []).append(value)
+        yield _assembled(payload, _fields.read(values))
+    finally:
+        payload.close()
+
+
+def _decoded_json(body: Payload) -> tuple[dict[str, object], Payload]:
+    """Return a JSON upload's fields, and the picture out of it."""
+    try:
+        content = msgspec.json.decode(body.open().read(), type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest.field("body", f"wants a JSON object: {error}") from None
-    del body
-    values = query_values(request)
-    for name, value in content.items():
-        if value is not None and name not in _JSON_ONLY:
-            values.setdefault(name, []).append(value)
-    # What is in the query is text, so numbers are taken as text too.
-    fields = _fields.read(values, strict=not request.url.query)
-    image_data, content_type = content.get("image_data"), content.get("content_type")
-    if content_type is not None and not isinstance(content_type, str):
+    content_type, image_data = content.pop("content_type", None), content.pop("image_data", None)
+    if not isinstance(content_type, str | None):
         raise InvalidRequest.field("content_type", "wants text")
     if not isinstance(image_data, str):
         raise InvalidRequest.field("image_data", "wants the picture in base64, or as a base64 data URI")
     try:
-        data = await run_in_threadpool(decode_base64, image_data)
+        data = decode_base64(image_data)
     except ValueError as error:
         raise InvalidRequest.field("image_data", str(error)) from None
-    yield _assembled(Payload.of(data), fields)
+    _refuse_empty("image_data", len(data))
+    return content, Payload.of(data)
 
 
 @asynccontextmanager
 async def _raw(request: Request, max_image_size: int) -> AsyncIterator[NewImage]:
     fields = _fields.read(query_values(request))
+    async with _spooled(request, max_body_size(max_image_size)) as payload:
+        _refuse_empty("body", payload.size)
+        yield _assembled(payload, fields)
+
+
+def _refuse_empty(field: str, size: int) -> None:
+    if size == 0:
+        raise InvalidRequest.field(field, "wants a picture, got nothing")
+
+
+@asynccontextmanager
+async def _spooled(request: Request, most: int) -> AsyncIterator[Payload]:
     with spool() as file:
         size = 0
-        async for chunk in _bounded(request, max_body_size(max_image_size)):
+        async for chunk in _bounded(request, most):
             size += len(chunk)
             await _write(file, chunk, on_disk=size > SPOOL_LIMIT)
-        yield _assembled(Payload(file, size), fields)
+        yield Payload(file, size)
 
 
 async def _write(file: IO[bytes], chunk: bytes, *, on_disk: bool) -> None:
@@ -137,7 +184,7 @@ async def _bounded(request: Request, most: int) -> AsyncGenerator[bytes]:
     """Yield the body, and raise PayloadTooLarge as soon as it is known to be over `most` bytes."""
     declared = request.headers.get("content-length", "")
     too_large = PayloadTooLarge(f"The request body has more than {most} bytes.")
-    if declared.isdigit() and int(declared) > most:
+    if _LENGTH.fullmatch(declared) and int(declared) > most:
         raise too_large
     size = 0
     async for chunk in request.stream():

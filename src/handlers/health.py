@@ -6,12 +6,12 @@ from starlette.responses import Response
 
 from ..common import validation
 from ..common.sigv4 import LONGEST_LIFE
-from ..models.image import FORMATS, MAX_FRAMES
+from ..models.image import FORMATS, MAX_FRAMES, MAX_PAGES
 from ..models.page import MAX_LIMIT
 from .answers import json_response, services_of
 from .bodies import max_body_size, max_json_body_size
-from .openapi import spec
-from .schemas import AcceptedFormat, Health, Limits, Problem
+from .openapi import STORE_PROBLEMS, spec
+from .schemas import AcceptedFormat, Health, Limits
 
 
 @spec.validate(resp=Answers(HTTP_200=Health), tags=("service",), operation_id="get_healthz", skip_validation=True)
@@ -21,7 +21,7 @@ async def healthz(request: Request) -> Response:
 
 
 @spec.validate(
-    resp=Answers(HTTP_200=Health, HTTP_502=Problem, HTTP_503=Problem),
+    resp=Answers(HTTP_200=Health, **STORE_PROBLEMS),
     tags=("service",),
     operation_id="get_readyz",
     skip_validation=True,
@@ -44,6 +44,7 @@ async def limits(request: Request) -> Response:
             max_image_size=settings.max_image_size,
             max_image_pixels=settings.max_image_pixels,
             max_frames=MAX_FRAMES,
+            max_pages=MAX_PAGES,
             max_body_size=max_body_size(settings.max_image_size),
             max_json_body_size=max_json_body_size(settings.max_image_size),
             max_tags=validation.MAX_TAGS,

@@ -1,6 +1,7 @@
 """The `/images` routes."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,17 +13,16 @@ from starlette.responses import Response
 from ..models.image import Image
 from ..models.link import Link
 from ..models.page import ImageQuery, Page
-from .answers import json_response, matches_etag, origin_of, prefix_of, services_of
+from .answers import REVALIDATE, json_response, matches_etag, origin_of, prefix_of, services_of
 from .bodies import new_image
-from .openapi import IMAGE_ID, spec
-from .parameters import Reader, query_values
+from .openapi import IMAGE_ID, STORE_PROBLEMS, spec
+from .parameters import Nothing, Reader, query_values
 from .schemas import (
     Cursor,
     ImageList,
     ImageParameters,
     JsonUpload,
     LinkedImage,
-    LinkedImageList,
     ListParameters,
     MultipartUpload,
     Problem,
@@ -31,6 +31,7 @@ from .schemas import (
 
 _list_parameters = Reader(ListParameters)
 _image_parameters = Reader(ImageParameters)
+_no_parameters = Reader(Nothing)
 
 
 @spec.validate(
@@ -44,6 +45,7 @@ _image_parameters = Reader(ImageParameters)
         HTTP_413=Problem,
         HTTP_415=Problem,
         HTTP_422=Problem,
+        **STORE_PROBLEMS,
     ),
     tags=("images",),
     operation_id="upload_image",
@@ -56,7 +58,7 @@ async def upload(request: Request) -> Response:
     in the query. What it is is found out from its bytes; what is not acceptable is refused and leaves nothing behind.
     """
     services = services_of(request)
-    async with new_image(request, max_image_size=services.settings.max_image_size) as new:
+    async with new_image(request, max_image_size=services.settings.max_image_size, cpu=services.cpu) as new:
         image, created = await services.images.upload(new)
     headers = {"Location": f"{prefix_of(request)}/images/{image.image_id}", "ETag": _etag(image)}
     return json_response(image, status=201 if created else 200, headers=headers)
@@ -64,7 +66,7 @@ async def upload(request: Request) -> Response:
 
 @spec.validate(
     query=ListParameters,
-    resp=Answers(HTTP_200=ImageList, HTTP_400=Problem),
+    resp=Answers(HTTP_200=ImageList, HTTP_400=Problem, **STORE_PROBLEMS),
     tags=("images",),
     operation_id="list_images",
     skip_validation=True,
@@ -77,19 +79,17 @@ async def list_images(request: Request) -> Response:
     """
     parameters = _list_parameters.read(query_values(request))
     page = await services_of(request).images.list(_query(parameters))
-    last_key = Cursor(page.after) if page.after else None
-    body: ImageList | LinkedImageList
+    images: Sequence[Image] = page.images
     if "urls" in parameters.include:
-        linked = [_linked(image, _link(request, image)) for image in page.images]
-        body = LinkedImageList(images=linked, count=len(linked), last_key=last_key)
-    else:
-        body = ImageList(images=list(page.images), count=len(page.images), last_key=last_key)
+        images = [_linked(image, _link(request, image)) for image in images]
+    # As ImageList describes it.
+    body = {"images": images, "count": len(images), "last_key": Cursor(page.after) if page.after else None}
     return json_response(body, headers=_next_link(request, page))
 
 
 @spec.validate(
     query=ImageParameters,
-    resp=Answers(HTTP_200=LinkedImage, HTTP_304=None, HTTP_400=Problem, HTTP_404=Problem),
+    resp=Answers(HTTP_200=LinkedImage, HTTP_304=None, HTTP_400=Problem, HTTP_404=Problem, **STORE_PROBLEMS),
     tags=("images",),
     path_parameter_descriptions=IMAGE_ID,
     operation_id="get_image",
@@ -101,13 +101,13 @@ async def get_image(request: Request) -> Response:
     image = await services_of(request).images.get(request.path_params["image_id"])
     etag = _etag(image)
     if matches_etag(request, etag):
-        return Response(status_code=304, headers={"ETag": etag})
+        return Response(status_code=304, headers={"ETag": etag, "Cache-Control": REVALIDATE})
     link = _link(request, image, expires_in=parameters.expires_in, download=parameters.download)
     return json_response(_linked(image, link), headers={"ETag": etag})
 
 
 @spec.validate(
-    resp=Answers(HTTP_204=None, HTTP_404=Problem),
+    resp=Answers(HTTP_204=None, HTTP_400=Problem, HTTP_404=Problem, **STORE_PROBLEMS),
     tags=("images",),
     path_parameter_descriptions=IMAGE_ID,
     operation_id="delete_image",
@@ -115,6 +115,7 @@ async def get_image(request: Request) -> Response:
 )
 async def delete_image(request: Request) -> Response:
     """Delete an image and its bytes."""
+    _no_parameters.read(query_values(request))
     await services_of(request).images.delete(request.path_params["image_id"])
     return Response(status_code=204)
 

@@ -1,5 +1,7 @@
 """The OpenAPI 3.1 document, from the routes and their schemas, and the page that shows it."""
 
+import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from .answers import json_response, prefix_of
 from .schemas import Problem
 
 IMAGE_ID = {"image_id": "The id that the upload answered with."}
+STORE_PROBLEMS = {"HTTP_502": Problem, "HTTP_503": Problem}
 
 # Validation is ours (`parameters.py`), since it names every field at fault; spectree describes.
 spec = SpecTree(
@@ -62,13 +65,11 @@ async def docs_asset(request: Request) -> Response:
     return FileResponse(_ASSETS[name], headers={"Cache-Control": "max-age=86400"})
 
 
+@cache
 def document(app: Starlette) -> dict[str, Any]:
     """Return the OpenAPI document of the app's routes."""
-    made: dict[str, Any] | None = getattr(app.state, "openapi", None)
-    if made is None:
-        spec.app = app
-        made = app.state.openapi = _finished(spec._generate_spec())
-    return made
+    spec.app = app
+    return _finished(copy.deepcopy(spec.spec))  # spectree makes it once, and takes its own parts apart in doing so
 
 
 def _finished(document: dict[str, Any]) -> dict[str, Any]:

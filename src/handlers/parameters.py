@@ -1,7 +1,7 @@
 """Reading a model's fields from a query string, a form or a JSON object, naming every field that is wrong."""
 
-import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
+from types import NoneType
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -38,15 +38,15 @@ class Reader[T: msgspec.Struct]:
         self._fields = tuple(_fields(model))
         self._names = frozenset(field.name for field in self._fields)
 
-    def read(self, values: Values, *, strict: bool = False, besides: frozenset[str] = frozenset()) -> T:
-        """Build the Struct. `strict` values have types of their own (JSON), else all are text.
+    def read(self, values: Values) -> T:
+        """Build the Struct. A number may be one, or the text of one.
 
-        Names in `besides` are somebody else's. Raises InvalidRequest that names every field at fault.
+        Raises InvalidRequest that names every field at fault.
         """
         errors = [
-            FieldError(name, f"is not known here; known are {', '.join(sorted(self._names))}")
+            FieldError(_encodable(name), f"is not known here; known are {', '.join(sorted(self._names))}")
             for name in values
-            if name not in self._names and name not in besides
+            if name not in self._names
         ]
         found: dict[str, object] = {}
         for field in self._fields:
@@ -54,12 +54,16 @@ class Reader[T: msgspec.Struct]:
             if not given:
                 continue
             try:
-                found[field.name] = _read(field, given, strict=strict)
+                found[field.name] = _read(field, given)
             except ValueError as error:
                 errors.append(FieldError(field.name, str(error)))
         if errors:
             raise InvalidRequest.of(*errors)
         return self._model(**found)
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """The query of a route that takes no parameters."""
 
 
 def query_values(request: Request) -> dict[str, list[object]]:
@@ -77,11 +81,17 @@ def _fields(model: type[msgspec.Struct]) -> list[_Field]:
         if get_origin(hint) is not Annotated:
             raise TypeError(f"{model.__name__}.{name} does not say what it wants")
         wants = next(extra for extra in get_args(hint)[1:] if isinstance(extra, Wants))
-        fields.append(_Field(name, hint, wants))
+        fields.append(_Field(name, _type_when_given(hint), wants))
     return fields
 
 
-def _read(field: _Field, given: Sequence[object], *, strict: bool) -> object:
+def _type_when_given(hint: Any) -> Any:
+    """Return the type without None, which stands for what was not said: the text "null" is not that."""
+    members = get_args(get_args(hint)[0])
+    return next(member for member in members if member is not NoneType) if NoneType in members else hint
+
+
+def _read(field: _Field, given: Sequence[object]) -> object:
     normal = field.wants.normal
     if field.wants.many:
         texts = [text for value in given for text in (value if isinstance(value, list) else [value])]
@@ -96,11 +106,16 @@ def _read(field: _Field, given: Sequence[object], *, strict: bool) -> object:
             raise ValueError(f"wants {field.wants.text}, got {_shown(value)}")
         return normal(value)
     try:
-        return msgspec.convert(value, field.type, strict=strict)
+        return msgspec.convert(value, field.type, strict=False)
     except msgspec.ValidationError:
         raise ValueError(f"wants {field.wants.text}, got {_shown(value)}") from None
 
 
+def _encodable(text: str) -> str:
+    """Replace lone surrogates, which a form in an odd charset may hold and no JSON answer can."""
+    return text.encode(errors="replace").decode()
+
+
 def _shown(value: object) -> str:
-    text = msgspec.json.encode(value).decode() if not isinstance(value, dt.datetime) else str(value)
+    text = msgspec.json.encode(value).decode()
     return text if len(text) <= 60 else f"{text[:57]}..."

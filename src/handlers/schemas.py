@@ -1,17 +1,16 @@
 """What requests and answers look like on the wire. The OpenAPI document is made from these."""
 
-import datetime as dt
 import json
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from ..common import validation
 from ..common.errors import FieldError
 from ..common.ids import is_id
 from ..common.sigv4 import LONGEST_LIFE
-from ..models.image import Image
+from ..models.image import Image, Moment
 from ..models.page import DEFAULT_LIMIT, MAX_LIMIT, Order, TagMode
 from .parameters import Wants
 
@@ -45,7 +44,6 @@ UserId = Annotated[str, Meta(pattern="^[A-Za-z0-9._@:|+-]{1,128}$")]
 Filename = Annotated[str, Meta(min_length=1, max_length=validation.MAX_FILENAME_LENGTH)]
 Edge = Annotated[int, Meta(ge=1, le=MAX_EDGE)]
 ExpiresIn = Annotated[int, Meta(ge=1, le=LONGEST_LIFE)]
-Moment = Annotated[dt.datetime, Meta(tz=True)]
 Tags = Annotated[
     tuple[str, ...],
     Meta(
@@ -172,21 +170,20 @@ class LinkedImage(Image, frozen=True, kw_only=True):
     """An image with a link to its bytes."""
 
     url: str
-    expires_at: dt.datetime
+    expires_at: Moment
+
+
+class ListedImage(Image, frozen=True, kw_only=True):
+    """An image in a list; with `include=urls` it has a link."""
+
+    url: str | UnsetType = UNSET
+    expires_at: Moment | UnsetType = UNSET
 
 
 class ImageList(msgspec.Struct, frozen=True, kw_only=True):
     """A page of images; `last_key` is null when the list is over."""
 
-    images: list[Image]
-    count: int
-    last_key: Cursor | None
-
-
-class LinkedImageList(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of images with links."""
-
-    images: list[LinkedImage]
+    images: tuple[ListedImage, ...]
     count: int
     last_key: Cursor | None
 
@@ -204,7 +201,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     formats: list[AcceptedFormat]
     max_image_size: Annotated[int, Meta(description="Bytes.")]
     max_image_pixels: Annotated[int, Meta(description="Width × height × frames.")]
-    max_frames: int
+    max_frames: Annotated[int, Meta(description="Of an animation.")]
+    max_pages: Annotated[int, Meta(description="Of a TIFF, or pictures in an AVIF.")]
     max_body_size: Annotated[int, Meta(description="Bytes of a request body, whatever its form.")]
     max_json_body_size: Annotated[int, Meta(description="Bytes of a JSON request body: base64 is a third longer.")]
     max_tags: int

@@ -1,7 +1,7 @@
 """The embedded server: uvicorn in one process, or in several that share a socket."""
 
+import asyncio
 import http.client
-import logging
 import multiprocessing
 import os
 import signal
@@ -17,31 +17,25 @@ from starlette.applications import Starlette
 from uvicorn.supervisors import Multiprocess
 
 from ..bootstrap import build_services
+from ..common import logging
 from ..common.config import Settings
 from ..common.errors import ConfigurationError
 from .app import from_environment
 
-log = logging.getLogger(__name__)
-
 GRACE = 30  # seconds that requests in flight get when the server is told to end
 KEEP_ALIVE = 75  # seconds
-
-
-async def prepare(settings: Settings) -> None:
-    """Open everything once and close it again, so that a start which can't succeed fails here.
-
-    Raises ConfigurationError.
-    """
-    await build_services(settings).close()
+BACKLOG = 2_048  # connections that wait to be accepted
 
 
 def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM, then finish the requests in flight.
 
-    `announce` gets the URL once it answers. Raises ConfigurationError if the address can't be had.
+    `announce` gets the URL once it answers. Raises ConfigurationError if the address or the stores can't be had.
     """
+    logging.configure(settings.log_level)
     _refuse_open_address(settings)
     listener = _bind(settings.host, settings.port)
+    asyncio.run(_try(settings))
     config = uvicorn.Config(
         f"{__name__}:worker_app",
         factory=True,
@@ -55,12 +49,20 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     server = uvicorn.Server(config)
     threading.Thread(target=_announce, args=(listener, announce), daemon=True).start()
     if settings.workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
+        supervisor = Multiprocess(config, sockets=[listener])
+        # uvicorn would restart the workers: the service would outlive the terminal that is closed.
+        signal.signal(signal.SIGHUP, lambda *_: supervisor.should_exit.set())
+        supervisor.run()
         return
     # uvicorn raises the signal that ended it once more, for whoever listened before it: that is us, and it is well.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     server.run(sockets=[listener])
+
+
+async def _try(settings: Settings) -> None:
+    """Open everything once and close it again, so that a start which can't succeed fails here and in one process."""
+    await build_services(settings).close()
 
 
 def worker_app() -> Starlette:
@@ -96,21 +98,22 @@ def _is_loopback(host: str) -> bool:
 
 def _bind(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
         raise ConfigurationError(f"HOST: got {host!r}, wants an address of this machine ({error})") from error
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
-    except OSError as error:
-        listener.close()
-        raise ConfigurationError(
-            f"HOST, PORT: got {host!r}, {port}, wants an address that is free ({error.strerror})"
-        ) from error
-    listener.set_inheritable(True)
-    return listener
+    failures = []
+    for family, kind, protocol, _, address in addresses:
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError as error:
+            listener.close()
+            failures.append(error.strerror)
+        else:
+            return listener
+    raise ConfigurationError(f"HOST, PORT: got {host!r}, {port}, wants an address that is free ({failures[0]})")
 
 
 def _announce(listener: socket.socket, announce: Callable[[str], None]) -> None:

@@ -5,18 +5,21 @@ Names and headers are never trusted. Nothing is decoded before its header says t
 
 import base64
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import msgspec
-import pyvips
 
 from ..common.errors import ActiveContent, TooManyPixels, UndecodableImage, UnsupportedImageFormat
 from ..common.payload import Payload
-from ..models.image import FORMAT_BY_NAME, FORMATS, MAX_FRAMES, Picture
+from ..models.image import FORMAT_BY_NAME, FORMATS, MAX_PAGES, Picture
+from .containers import BrokenContainer, TooManyFrames, count_frames
 from .sniff import hides_html, sniff
+from .vips import pyvips
 
+BYTES_PER_ALLOWED_PIXEL = 6  # of memory that decoders share; the hungriest picture that is allowed wants more, alone
 PLACEHOLDER_EDGE = 16  # pixels
 JPEG_SHRINK = 8  # the decoder can leave out the pixels, not the bits, of a JPEG: every bit is still read
 
@@ -33,21 +36,23 @@ _STACKED = {"gif", "webp"}  # animations whose frames libvips can put above one 
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What stands before the pixels: the size as stored, and how many frames of it."""
+    """What stands before the pixels: the size as stored, how many frames of it, and the pixels of all of them."""
 
     format: str
     width: int
     height: int
     frames: int
+    pixels: int
     orientation: int
+    memory: int
 
 
 class Inspector:
-    """Verifies pictures. Safe to use from several threads; together they decode at most `max_pixels` at a time."""
+    """Verifies pictures. Safe to use from several threads, which together decode as much as `max_pixels` allow."""
 
     def __init__(self, *, max_pixels: int) -> None:
         self._max_pixels = max_pixels
-        self._budget = _Budget(max_pixels)
+        self._memory = _Budget(max_pixels * BYTES_PER_ALLOWED_PIXEL)
 
     def inspect(self, payload: Payload) -> Picture:
         """Measure the picture in `payload`.
@@ -63,34 +68,25 @@ class Inspector:
             raise ActiveContent("The file also reads as an HTML page; it is refused so that no browser runs it.")
         with _translated(name):
             header = _read_header(name, payload)
-            pixels = self._counted_pixels(header, payload)
-            with self._budget.reserved(pixels):
-                return _measure(header, payload)
-
-    def _counted_pixels(self, header: Header, payload: Payload) -> int:
-        if header.frames > MAX_FRAMES:
-            raise TooManyPixels(f"The picture has {header.frames} frames; at most {MAX_FRAMES} are accepted.")
-        pixels = header.width * header.height * header.frames
-        if header.format == "tiff" and header.frames > 1:
-            pages = (_load(header.format, payload, page=page) for page in range(header.frames))
-            pixels = sum(page.width * page.height for page in pages)
-        if pixels > self._max_pixels:
+        if header.pixels > self._max_pixels:
             raise TooManyPixels(
-                f"The picture has {pixels} pixels ({header.width} x {header.height}, {header.frames} frames); "
+                f"The picture has {header.pixels} pixels ({header.width} x {header.height}, {header.frames} frames); "
                 f"at most {self._max_pixels} are accepted."
             )
-        return pixels
+        with self._memory.reserved(header.memory), _translated(name):
+            return _measure(header, payload)
 
 
 class _Budget:
-    """A semaphore with weights: holders have `total` between them, and one alone may have all of it."""
+    """A semaphore with weights: holders have `total` between them, and one that wants more has it alone."""
 
     def __init__(self, total: int) -> None:
-        self._left = total
+        self._total = self._left = total
         self._changed = threading.Condition()
 
     @contextmanager
     def reserved(self, weight: int) -> Iterator[None]:
+        weight = min(weight, self._total)
         with self._changed:
             self._changed.wait_for(lambda: self._left >= weight)
             self._left -= weight
@@ -106,7 +102,11 @@ class _Budget:
 def _translated(name: str) -> Iterator[None]:
     try:
         yield
-    except pyvips.Error as error:
+    except TooManyFrames as error:
+        raise TooManyPixels(f"The picture has more than {error.most} frames; no more are accepted.") from None
+    except (pyvips.Error, BrokenContainer) as error:
+        # The error's frames hold the picture, and this generator is in a cycle with the error: both would stay.
+        traceback.clear_frames(error.__traceback__)
         raise UndecodableImage(f"The file begins as {name.upper()} but cannot be decoded to its end.") from error
 
 
@@ -120,16 +120,37 @@ def _load(name: str, payload: Payload, **options: object) -> pyvips.Image:
 
 
 def _read_header(name: str, payload: Payload) -> Header:
+    counted = count_frames(name, payload.open(), payload.size)
     image = _load(name, payload)
     fields = set(image.get_fields())
+    frames = counted or (image.get("n-pages") if "n-pages" in fields else 1)
+    if frames > MAX_PAGES and name not in _STACKED:
+        raise TooManyFrames(MAX_PAGES)
+    pixels = image.width * image.height * frames
+    if frames > 1 and name not in _STACKED:
+        pages = (_load(name, payload, page=page) for page in range(frames))
+        pixels = sum(page.width * page.height for page in pages)
     return Header(
-        name,
-        image.width,
-        image.height,
-        image.get("n-pages") if "n-pages" in fields else 1,
+        format=name,
+        width=image.width,
+        height=image.height,
+        frames=frames,
+        pixels=pixels,
         # libheif has turned the picture already.
-        image.get("orientation") if "orientation" in fields and name != "avif" else 1,
+        orientation=image.get("orientation") if "orientation" in fields and name != "avif" else 1,
+        memory=pixels * _decoder_bytes(name, image, interlaced="interlaced" in fields),
     )
+
+
+def _decoder_bytes(name: str, image: pyvips.Image, *, interlaced: bool) -> int:
+    """Return about how many bytes a pixel the decoder holds at once, as measured with pictures of 50 megapixels."""
+    bands: int = image.bands
+    depth = 1 if image.format == "uchar" else 2
+    if name == "jpeg":
+        return 2 * bands if interlaced else 1
+    if name == "png":
+        return bands * depth if interlaced else 1
+    return {"webp": 8, "gif": 4, "avif": 15, "tiff": bands * depth}[name]
 
 
 def _measure(header: Header, payload: Payload) -> Picture:
@@ -213,9 +234,3 @@ def _dominant_color(image: pyvips.Image) -> str:
 def _data_uri(image: pyvips.Image) -> str:
     webp = image.webpsave_buffer(Q=40, effort=2, keep="none")
     return f"data:image/webp;base64,{base64.b64encode(webp).decode()}"
-
-
-# A server sees each picture once, so libvips' cache of operations would only hold memory; and one thread a picture
-# costs least CPU, where there are as many pictures at work as there are cores.
-pyvips.cache_set_max(0)
-pyvips.concurrency_set(1)

@@ -1,10 +1,13 @@
 """An image: what is known of a picture that was accepted."""
 
 import datetime as dt
+from typing import Annotated
 
 import msgspec
 
 from ..common.payload import Payload
+
+Moment = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 
 
 class Format(msgspec.Struct, frozen=True):
@@ -27,7 +30,8 @@ FORMAT_BY_NAME = {format_.name: format_ for format_ in FORMATS}
 EXTENSION_OF = {format_.content_type: format_.extension for format_ in FORMATS}
 CONTENT_TYPE_OF = {format_.extension: format_.content_type for format_ in FORMATS}
 
-MAX_FRAMES = 2_000  # a TIFF is read page by page, and finding a page costs as many steps as pages stand before it
+MAX_FRAMES = 2_000  # of an animation
+MAX_PAGES = 200  # of a TIFF, or pictures in an AVIF: to find one takes the decoder as many steps as stand before it
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,8 +61,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     color: str
     placeholder: str
-    created_at: dt.datetime
-    updated_at: dt.datetime
+    created_at: Moment
+    updated_at: Moment
     version: int
 
 

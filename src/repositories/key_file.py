@@ -6,6 +6,10 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from ..common.durable import sync
+
+LENGTH = 32  # random bytes, and so more characters
+
 
 def load_or_create_key(path: Path) -> str:
     """Return the key in `path`, made first if there is none. Several processes may call it at once.
@@ -18,11 +22,15 @@ def load_or_create_key(path: Path) -> str:
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(32))
+                file.write(secrets.token_urlsafe(LENGTH))
                 file.flush()
                 os.fsync(file.fileno())
             with suppress(FileExistsError):
                 os.link(temporary, path)
         finally:
             temporary.unlink()
-    return path.read_text().strip()
+        sync(path.parent)
+    key = path.read_text(encoding="ascii", errors="replace").strip()
+    if len(key) < LENGTH or not key.isascii():
+        raise OSError(f"{path} holds no key")
+    return key

@@ -1,9 +1,8 @@
 """Object stores through obstore: local files today, S3 with the same calls."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore
 
+from ..common.durable import sync
 from ..common.errors import ObjectNotFound, StoreFailed
 from ..common.payload import Payload
 from .ports import ObjectInfo
@@ -23,23 +23,19 @@ CHUNK = 256 * 1024  # bytes a reader gets at a time
 
 
 class ObstoreObjectStore:
-    """An ObjectStore over any obstore store. `make_durable(key)` runs after a write and before it is acknowledged."""
+    """An ObjectStore over any obstore store."""
 
-    def __init__(self, store: "Store", *, make_durable: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, store: "Store") -> None:
         self._store = store
-        self._make_durable = make_durable
 
     async def put(self, key: str, payload: Payload, *, content_type: str) -> None:
-        def write() -> None:
-            with _translated(key):
-                obstore.put(self._store, key, payload.content(), attributes=self._attributes(content_type))
-                self._make_durable(key)
+        try:
+            await asyncio.to_thread(self._write, key, payload, content_type)
+        except (BaseError, OSError) as error:
+            raise StoreFailed("The object store failed.") from error
 
-        await asyncio.to_thread(write)
-
-    def _attributes(self, content_type: str) -> dict[str, str] | None:
-        # Files have no attributes; there the key's extension tells the type.
-        return None if isinstance(self._store, LocalStore) else {"Content-Type": content_type}
+    def _write(self, key: str, payload: Payload, content_type: str) -> None:
+        obstore.put(self._store, key, payload.content(), attributes={"Content-Type": content_type})
 
     async def head(self, key: str) -> ObjectInfo:
         with _translated(key):
@@ -72,32 +68,37 @@ class ObstoreObjectStore:
             await anext(aiter(obstore.list(self._store, "readyz")), None)
 
 
-def open_local_store(directory: Path) -> ObstoreObjectStore:
-    """Keep objects as files below `directory`, which is made if need be."""
-    store = LocalStore(directory, mkdir=True)
-    return ObstoreObjectStore(store, make_durable=lambda key: _sync(directory, key))
-
-
-def _sync(root: Path, key: str) -> None:
-    """Force a file, its name and the names of the directories above it to the disk.
+class LocalObjectStore(ObstoreObjectStore):
+    """Files below a directory, which is made if need be. A key's extension tells its type: files have no attributes.
 
     obstore writes to a temporary file and renames it, and its Python binding does not reach object_store's fsync
     option (as of 0.12). Syncing after the rename is as good here: before it, no record refers to the key.
     """
-    path = root / key
-    _fsync(path)
-    for directory in path.parents:
-        _fsync(directory)
-        if directory == root:
-            break
 
+    def __init__(self, root: Path) -> None:
+        super().__init__(LocalStore(root, mkdir=True))
+        self._root = root
 
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def _write(self, key: str, payload: Payload, content_type: str) -> None:
+        path = self._root / key
+        try:
+            obstore.put(self._store, key, payload.content())
+            sync(path)
+            for directory in path.parents:
+                sync(directory)
+                if directory == self._root:
+                    break
+        except (BaseError, OSError):
+            # Also what obstore was writing to, `<name>#<number>`: it is not always tidied up, and never listed.
+            for leftover in (path, *path.parent.glob(f"{path.name}#*")):
+                with suppress(OSError):
+                    leftover.unlink()
+            raise
+
+    async def ping(self) -> None:
+        if not self._root.is_dir():  # a listing would only be empty
+            raise StoreFailed("The directory of the objects is gone.")
+        await super().ping()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ to a thread costs. Writes wait for the disk and have a thread of their own.
 
 import heapq
 import sqlite3
+import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from itertools import groupby
@@ -22,7 +23,7 @@ from .sqlite_schema import migrate
 from .sqlite_writer import SqliteWriter
 
 BUSY_TIMEOUT = 5  # seconds that a writer waits for another process
-READ_BUDGET = 2_000  # index entries that one page may look at
+READ_BUDGET = 2_000  # entries that one page may look at, in each index that it walks
 
 _decode = msgspec.json.Decoder(Image).decode
 _encode = msgspec.json.encode
@@ -33,15 +34,17 @@ class SqliteImageRepository:
         """Open the database at `path`, made and migrated if need be. Raises OSError or ConfigurationError."""
         self._path = path
         try:
-            self._reader = self._connect()
-            migrate(self._reader)
+            with ExitStack() as undo:
+                self._reader = undo.enter_context(closing(self._connect()))
+                migrate(self._reader)
+                self._writer = SqliteWriter(self._connect())
+                undo.pop_all()
         except sqlite3.Error as error:
             raise OSError(f"{path}: {error}") from error
-        self._writer = SqliteWriter(self._connect)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")
         return connection
 
@@ -103,6 +106,20 @@ class SqliteImageRepository:
         self._reader.close()
 
 
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. SQLite's own timeout does not cover this, so of several that make a database all but one fail."""
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
+
+
 @contextmanager
 def _reading() -> Iterator[None]:
     try:
@@ -126,15 +143,17 @@ def list_statement(query: ImageQuery, tag: str | None) -> tuple[str, dict[str, s
     if query.user_id is not None:
         where.append("walked.user_id = :user_id")
         values["user_id"] = query.user_id
-    if query.created_after is not None:
-        where.append("walked.image_id >= :first")
-        values["first"] = first_id_at(query.created_after)
-    if query.created_before is not None:
-        where.append("walked.image_id < :end")
-        values["end"] = first_id_at(query.created_before)
+    # One bound each way: of two, SQLite looks up the one and walks to the other, however far that is.
+    lower = [] if query.created_after is None else [first_id_at(query.created_after)]
+    upper = [] if query.created_before is None else [first_id_at(query.created_before)]
     if query.after is not None:
-        where.append(f"walked.image_id {'<' if newest else '>'} :after")
-        values["after"] = query.after
+        (upper if newest else lower).append(query.after)
+    if lower:
+        where.append("walked.image_id > :lower")  # what first_id_at returns is no id, so it excludes none
+        values["lower"] = max(lower)
+    if upper:
+        where.append("walked.image_id < :upper")
+        values["upper"] = min(upper)
     conditions = []
     others = query.tags[1:] if query.tag_mode == "all" else ()
     for exists, names in (("EXISTS", others), ("NOT EXISTS", query.exclude_tags)):

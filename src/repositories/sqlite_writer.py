@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -21,14 +22,17 @@ type Job[T] = Callable[[sqlite3.Connection], T]
 class SqliteWriter:
     """Runs jobs in order, each wholly or not at all, and answers when they are on the disk (group commit)."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Take over a connection, which it closes in the end."""
+        self._connection = connection
         self._jobs: SimpleQueue[tuple[Job[Any], Future[Any]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="sqlite-writer", daemon=True)
         self._thread.start()
 
     async def run[T](self, job: Job[T]) -> T:
         """Raise StoreFailed or StoreUnavailable if the job was not committed, or what the job itself raised."""
+        if not self._thread.is_alive():
+            raise StoreUnavailable("The database is closed.")
         future: Future[T] = Future()
         self._jobs.put((job, future))
         # Shielded: a job in the queue can't be called back, so a caller that goes away must not seem to cancel it.
@@ -40,12 +44,9 @@ class SqliteWriter:
         self._thread.join()
 
     def _work(self) -> None:
-        connection = self._connect()
-        try:
-            while batch := self._next_batch():
-                _commit(connection, batch)
-        finally:
-            connection.close()
+        while batch := self._next_batch():
+            _commit(self._connection, batch)
+        self._connection.close()
 
     def _next_batch(self) -> list[tuple[Job[Any], Future[Any]]]:
         batch = []
@@ -73,10 +74,10 @@ def _commit(connection: sqlite3.Connection, batch: list[tuple[Job[Any], Future[A
                 future.set_exception(_translated(error))
             connection.execute("RELEASE job")
         connection.execute("COMMIT")
-    except sqlite3.Error as error:
+    except Exception as error:  # whatever it is: if the thread ended, later writes would wait for ever
         # COMMIT either happens or SQLite rolls back, so nothing of the batch is in the database.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        with suppress(sqlite3.Error):
+            connection.rollback()
         for _, future in batch:
             if not future.done():
                 future.set_exception(_translated(error))

@@ -65,7 +65,7 @@ class LinkService:
             "GET" if method == "HEAD" else method,
             url.path + path,
             query,
-            url.netloc or host,
+            sigv4.host_header(url.scheme, url.netloc) or host,
             secret_for=self._secrets.get,
             region=self._region,
             now=self._now(),

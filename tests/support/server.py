@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -19,11 +19,20 @@ START_TIME = 20  # seconds; it takes well under one, but not on a machine that d
 class Server:
     """`image-service serve` on a free port. A context that ends the process, by its pid."""
 
-    def __init__(self, data_dir: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "src"),
+        directory: Path = ROOT,
+    ) -> None:
         self.data_dir = data_dir
         self.log = data_dir.with_name(f"{data_dir.name}.log")
         self._options = options
         self._environment = environment or {}
+        self._command = command
+        self._directory = directory
 
     def __enter__(self) -> "Server":
         self.start()
@@ -39,9 +48,9 @@ class Server:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "src", "serve", *self._options],
-                cwd=ROOT,
-                env=environment_with(DATA_DIR=str(self.data_dir), PORT="0", **self._environment),
+                [*self._command, "serve", *self._options],
+                cwd=self._directory,
+                env=environment_with(**{"DATA_DIR": str(self.data_dir), "PORT": "0", **self._environment}),
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -63,6 +72,10 @@ class Server:
         self.process.terminate()
         return self.process.wait(timeout=40)
 
+    def workers(self) -> list[int]:
+        """Return the pids of the server processes that the one we started has started itself."""
+        return [child for child in _children(self.process.pid) if b"spawn_main" in _command_line(child)]
+
     def rss(self) -> int:
         """Return the resident memory in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -72,6 +85,31 @@ class Server:
         """Return the most that the resident memory has ever been, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether the process is there and not merely waiting for its parent to take note of its end."""
+    return _stat(pid)[:1] not in ([], ["Z"])
+
+
+def _children(pid: int) -> list[int]:
+    everyone = (int(path.name) for path in Path("/proc").glob("[0-9]*"))
+    return [other for other in everyone if _stat(other)[1:2] == [str(pid)]]
+
+
+def _stat(pid: int) -> list[str]:
+    """Return state, parent and so on, as in proc(5); nothing if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def environment_with(**variables: str) -> dict[str, str]:

@@ -1,0 +1,25 @@
+"""pyvips, set up for a server. Import it from here."""
+
+import ctypes
+import os
+
+# libvips reads it when it is loaded, and then says nothing of its warnings: what is refused is said by errors.
+os.environ["VIPS_WARNING"] = "0"
+
+import pyvips
+
+# pyvips passes libvips' messages on to Python's logging. There the garbage collector may run, free a damaged picture,
+# and so make libvips say something while it is saying something, at which GLib ends the process.
+pyvips._remove_log_handler()
+
+# A server sees each picture once, so libvips' cache of operations would only hold memory; and one thread a picture
+# costs least CPU, where there are as many pictures at work as there are cores.
+pyvips.cache_set_max(0)
+pyvips.concurrency_set(1)
+
+# glibc raises its threshold for mappings of their own as large blocks are freed, and then keeps what the decoders
+# free; a fixed one (M_MMAP_THRESHOLD, bytes) gives it back. It took a tenth to a fourth off the peak.
+if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+    mallopt(-3, 1024 * 1024)
+
+__all__ = ["pyvips"]

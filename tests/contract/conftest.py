@@ -1,0 +1,5 @@
+"""Let the suites explain a failed assertion as the test files do."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.contract.image_repository", "tests.contract.object_store", "tests.support.images")

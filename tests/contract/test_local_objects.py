@@ -1,0 +1,202 @@
+"""Files as an ObjectStore, and what only they promise: synced to the disk, and nothing left lying about."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pytest
+
+from src.common.errors import ObjectNotFound, StoreError, StoreFailed
+from src.common.payload import Payload
+from src.repositories.object_store import LocalObjectStore, ObstoreObjectStore
+from tests.contract.object_store import KEY, ObjectStoreContract, listed, put, read
+from tests.support.payloads import PART, BrokenFile, some_bytes, spooled
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "objects"
+
+
+@pytest.fixture
+def objects(place: Path) -> ObstoreObjectStore:
+    return LocalObjectStore(place)
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    """Return every file below a directory, hidden and temporary ones too."""
+    paths = (path for path in directory.rglob("*") if not path.is_dir())
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in paths}
+
+
+class TestLocalObjects(ObjectStoreContract[Path]):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Path:
+        return tmp_path / "objects"
+
+    def make(self, place: Path) -> ObstoreObjectStore:
+        return LocalObjectStore(place)
+
+    def seed(self, place: Path, key: str, data: bytes) -> None:
+        path = place / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def stored(self, place: Path) -> dict[str, bytes]:
+        return files(place)
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """Record what is forced to the disk, in order, and that it is there by then."""
+    paths: list[Path] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        fsync(descriptor)
+        paths.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr(os, "fsync", record)
+    return paths
+
+
+@pytest.mark.parametrize("size", [1, PART + 1])
+async def test_an_object_is_on_the_disk_before_it_is_acknowledged(
+    objects: ObstoreObjectStore, place: Path, synced: list[Path], size: int
+) -> None:
+    """The file, and the name of it and of each directory up to the root, are synced when `put` returns."""
+    await put(objects, KEY, spooled(some_bytes(size)))
+    path = place / KEY
+    assert synced[0] == path
+    assert set(synced) == {path, path.parent, path.parent.parent, place}
+
+
+async def test_what_cannot_be_synced_was_not_stored(
+    objects: ObstoreObjectStore, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the disk fails when it is asked to keep the object, `put` fails, and then it did not happen."""
+
+    def fail(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreFailed) as caught:
+        await put(objects, KEY, Payload.of(b"data"))
+    assert isinstance(caught.value.__cause__, OSError)
+    assert files(place) == {}
+
+
+async def test_an_object_that_vanishes_before_it_is_synced(
+    objects: ObstoreObjectStore, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is gone when it shall be synced is a store that failed, not an object that somebody asked for."""
+    write = obstore.put
+
+    def write_and_lose(*arguments: Any, **options: Any) -> None:
+        write(*arguments, **options)
+        shutil.rmtree(place)
+
+    monkeypatch.setattr("src.repositories.object_store.obstore.put", write_and_lose)
+    with pytest.raises(StoreFailed):
+        await put(objects, KEY, Payload.of(b"data"))
+
+
+@pytest.mark.parametrize("in_the_way", ["originals", "originals/ab"])
+@pytest.mark.parametrize("size", [4, 2 * PART])
+async def test_a_file_where_a_directory_should_be(
+    objects: ObstoreObjectStore, place: Path, in_the_way: str, size: int
+) -> None:
+    """A path that can't be made is StoreFailed, and no temporary file is left anywhere."""
+    (place / in_the_way).parent.mkdir(parents=True, exist_ok=True)
+    (place / in_the_way).write_bytes(b"in the way")
+    with pytest.raises(StoreFailed):
+        await put(objects, KEY, spooled(some_bytes(size)))
+    assert files(place.parent) == {f"objects/{in_the_way}": b"in the way"}
+
+
+async def test_a_directory_where_the_file_should_be(objects: ObstoreObjectStore, place: Path) -> None:
+    """An object whose name is taken by a directory is StoreFailed, and no temporary file is left anywhere."""
+    (place / KEY).mkdir(parents=True)
+    for payload in (Payload.of(b"data"), spooled(some_bytes(2 * PART))):
+        with pytest.raises(StoreFailed):
+            await put(objects, KEY, payload)
+        assert list(files(place.parent)) == []
+
+
+async def test_a_payload_that_breaks_leaves_no_temporary_file(objects: ObstoreObjectStore, place: Path) -> None:
+    """However far a put came before it failed, beside the objects there is nothing."""
+    await put(objects, "originals/ab/neighbour.jpg", Payload.of(b"data"))
+    for size in (PART + 1, 3 * PART):
+        with pytest.raises(StoreFailed):
+            await put(objects, KEY, Payload(BrokenFile(some_bytes(size)), size))
+        assert files(place.parent) == {"objects/originals/ab/neighbour.jpg": b"data"}
+
+
+async def test_unfinished_files_are_no_objects(objects: ObstoreObjectStore, place: Path) -> None:
+    """What a process that died left of a put is not listed. obstore names it like the object, and a number."""
+    (place / KEY).parent.mkdir(parents=True)
+    (place / f"{KEY}#1").write_bytes(b"half")
+    assert await listed(objects, "originals/") == {}
+    with pytest.raises(ObjectNotFound):
+        await objects.head(KEY)
+    await put(objects, KEY, Payload.of(b"whole"))
+    assert list(await listed(objects, "originals/")) == [KEY]
+    assert await read(objects, KEY, 0, 5) == b"whole"
+
+
+@pytest.mark.parametrize("key", ["../secret.jpg", "originals/../../secret.jpg", "/{outside}", "%2e%2e/secret.jpg"])
+async def test_no_key_leads_out_of_the_directory(objects: ObstoreObjectStore, place: Path, key: str) -> None:
+    """Whatever a key is, nothing outside the store is written, read or deleted. It may be refused in any words."""
+    outside = place.parent / "secret.jpg"
+    outside.write_bytes(b"secret")
+    key = key.format(outside=outside)
+    with suppress(Exception):
+        await put(objects, key, Payload.of(b"public"))
+    found = b""
+    with suppress(Exception):
+        found = await read(objects, key, 0, 6)
+    assert found != b"secret"
+    with suppress(Exception):
+        await objects.delete(key)
+    assert outside.read_bytes() == b"secret"
+    assert set(place.parent.iterdir()) == {place, outside}
+
+
+async def test_a_directory_that_vanished(objects: ObstoreObjectStore, place: Path) -> None:
+    """If the directory is lost, reading says in our words that the object is not there or the store has failed."""
+    await put(objects, KEY, Payload.of(b"data"))
+    shutil.rmtree(place)
+    with pytest.raises((ObjectNotFound, StoreFailed)):
+        await objects.head(KEY)
+    with pytest.raises((ObjectNotFound, StoreFailed)):
+        await read(objects, KEY, 0, 4)
+
+
+async def test_ping_misses_a_directory_that_vanished(objects: ObstoreObjectStore, place: Path) -> None:
+    """A store whose directory is lost (a disk that is not mounted any more) does not claim to be ready."""
+    shutil.rmtree(place)
+    with pytest.raises(StoreError):
+        await objects.ping()
+
+
+async def test_a_file_instead_of_the_directory(objects: ObstoreObjectStore, place: Path) -> None:
+    """If the directory is a file now, every operation is StoreFailed, not an error of the system's."""
+    shutil.rmtree(place)
+    place.write_bytes(b"")
+    for operation in (
+        put(objects, KEY, Payload.of(b"data")),
+        put(objects, KEY, spooled(some_bytes(2 * PART))),
+        objects.head(KEY),
+        read(objects, KEY, 0, 4),
+        listed(objects, "originals/"),
+        objects.delete(KEY),
+        objects.ping(),
+    ):
+        with pytest.raises(StoreFailed):
+            await operation

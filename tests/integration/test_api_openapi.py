@@ -1,0 +1,250 @@
+"""`GET /openapi.json`: a valid OpenAPI 3.1 document of the routes as they are, which real answers match."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import httpx
+import jsonschema
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from src import VERSION
+from src.bootstrap import build_services
+from src.common.config import Settings
+from src.common.errors import FieldError
+from src.handlers.app import ROUTES, create_app
+from src.handlers.schemas import ImageParameters, JsonUpload, ListParameters, MultipartUpload, UploadFields
+from src.models.image import FORMATS
+from tests.support.api import raw, uploaded
+from tests.support.pictures import picture, png_bomb
+
+pytestmark = pytest.mark.anyio
+
+# Nobody calls these by hand: links lead to the one, browsers to the others.
+UNDESCRIBED = {"/objects/{key:path}", "/openapi.json", "/docs", "/docs/{name}", "/"}
+OPERATIONS = {
+    ("get", "/images"),
+    ("post", "/images"),
+    ("get", "/images/{image_id}"),
+    ("delete", "/images/{image_id}"),
+    ("get", "/healthz"),
+    ("get", "/readyz"),
+    ("get", "/limits"),
+}
+# What an operation may answer, also when a store fails.
+STATUSES = {
+    ("get", "/images"): {200, 400, 502, 503},
+    ("post", "/images"): {200, 201, 400, 413, 415, 422, 502, 503},
+    ("get", "/images/{image_id}"): {200, 304, 400, 404, 502, 503},
+    ("delete", "/images/{image_id}"): {204, 404, 502, 503},
+    ("get", "/readyz"): {200, 502, 503},
+}
+
+
+@pytest.fixture
+async def document(client: httpx.AsyncClient) -> dict[str, Any]:
+    answer = await client.get("/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+def operation(document: Mapping[str, Any], method: str, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = document["paths"][path][method]
+    return found
+
+
+def resolved(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    while "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def properties(document: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all properties that an object may have."""
+    schema = resolved(document, schema)
+    found = dict(schema.get("properties", {}))
+    for part in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
+        found |= properties(document, part)
+    return found
+
+
+def check(document: Mapping[str, Any], schema: Mapping[str, Any], body: Any) -> None:
+    """Check a body against a schema of the document, formats too, and that it says nothing that is not described."""
+    whole = {**schema, "components": document["components"]}
+    jsonschema.Draft202012Validator(whole, format_checker=jsonschema.FormatChecker()).validate(body)
+    assert set(body) <= set(properties(document, schema))
+
+
+def check_answer(document: Mapping[str, Any], answer: httpx.Response, method: str, path: str) -> None:
+    described = operation(document, method, path)["responses"][str(answer.status_code)]
+    if not answer.content:
+        assert not described.get("content")
+        return
+    check(document, described["content"][answer.headers["content-type"]]["schema"], answer.json())
+
+
+async def test_it_is_valid(document: dict[str, Any]) -> None:
+    OpenAPIV31SpecValidator(document).validate()
+    assert document["openapi"].startswith("3.1.")
+    assert document["info"]["version"] == VERSION
+    assert document["servers"] == [{"url": "/"}]
+
+
+async def test_every_route_is_in_it(document: dict[str, Any]) -> None:
+    described = {(method, path) for path, methods in document["paths"].items() for method in methods}
+    existing = {
+        (method.lower(), route.path) for route in ROUTES for method in (route.methods or ()) if method != "HEAD"
+    }
+    assert described == OPERATIONS == {(method, path) for method, path in existing if path not in UNDESCRIBED}
+
+
+async def test_another_application_in_the_process_has_it_too(document: dict[str, Any], tmp_path: Path) -> None:
+    """As when tests, or a program that embeds the service, make several."""
+    services = build_services(Settings.from_environment({"DATA_DIR": str(tmp_path / "other")}))
+    transport = httpx.ASGITransport(create_app(services))
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        for _ in range(2):
+            assert (await client.get("/openapi.json")).json() == document
+    await services.close()
+
+
+async def test_every_operation_says_what_it_does(document: dict[str, Any]) -> None:
+    operations = [operation(document, *entry) for entry in OPERATIONS]
+    assert all(entry["summary"] for entry in operations)
+    assert len({entry["operationId"] for entry in operations}) == len(operations)
+    assert all(name.isalnum() for name in document["components"]["schemas"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "model"),
+    [
+        ("get", "/images", ListParameters),
+        ("get", "/images/{image_id}", ImageParameters),
+        ("post", "/images", UploadFields),
+    ],
+)
+async def test_every_parameter_is_in_it(document: dict[str, Any], method: str, path: str, model: type) -> None:
+    parameters = operation(document, method, path)["parameters"]
+    query = {parameter["name"]: parameter for parameter in parameters if parameter["in"] == "query"}
+    assert set(query) == set(get_type_hints(model))
+    assert not any(parameter.get("required") for parameter in query.values())
+    assert all(parameter["description"] for parameter in query.values())
+    in_path = {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
+    assert in_path == ({"image_id"} if "{" in path else set())
+
+
+async def test_the_bounds_of_parameters_are_in_it(document: dict[str, Any]) -> None:
+    def schemas(path: str) -> dict[str, Any]:
+        return {parameter["name"]: parameter["schema"] for parameter in operation(document, "get", path)["parameters"]}
+
+    limit = schemas("/images")["limit"]
+    assert (limit["minimum"], limit["maximum"], limit["default"]) == (1, 100, 20)
+    assert schemas("/images")["order"]["enum"] == ["newest", "oldest"]
+    assert schemas("/images")["tag_mode"]["enum"] == ["all", "any"]
+    (expires_in,) = [
+        option for option in schemas("/images/{image_id}")["expires_in"]["anyOf"] if option["type"] != "null"
+    ]
+    assert (expires_in["minimum"], expires_in["maximum"]) == (1, 604_800)
+
+
+async def test_every_body_of_an_upload_is_in_it(document: dict[str, Any]) -> None:
+    content = operation(document, "post", "/images")["requestBody"]["content"]
+    assert set(content) == {"multipart/form-data", "application/json", *(format_.content_type for format_ in FORMATS)}
+    for media_type, model, required in (
+        ("multipart/form-data", MultipartUpload, ["file"]),
+        ("application/json", JsonUpload, ["image_data"]),
+    ):
+        schema = resolved(document, content[media_type]["schema"])
+        assert set(schema["properties"]) == set(get_type_hints(model))
+        assert schema["required"] == required
+
+
+@pytest.mark.parametrize("entry", STATUSES, ids=" ".join)
+async def test_every_status_is_in_it(document: dict[str, Any], entry: tuple[str, str]) -> None:
+    """Those of a store that fails too: clients are made from this."""
+    responses = operation(document, *entry)["responses"]
+    assert STATUSES[entry] <= {int(status) for status in responses}
+    for status, response in responses.items():
+        assert response["description"]
+        if int(status) >= 400:
+            (media_type,) = response["content"]
+            assert media_type == "application/problem+json"
+
+
+async def test_real_answers_match(document: dict[str, Any], client: httpx.AsyncClient) -> None:
+    """Of every operation, whole and refused."""
+    data = picture("gif")
+    image = await uploaded(client, data, tags="a,b", filename="a.gif", user_id="ann")
+    path = f"/images/{image['image_id']}"
+    etag = (await client.get(path)).headers["etag"]
+    answers = [
+        ("post", "/images", await client.post("/images", files={"file": ("a", data)}, data={"user_id": "bob"})),
+        (
+            "post",
+            "/images",
+            await client.post("/images", params={"user_id": "ann", "on_duplicate": "return"}, **raw(data)),
+        ),
+        ("post", "/images", await client.post("/images", params={"width": "x", "color": "y"}, **raw(data))),
+        ("post", "/images", await client.post("/images", **raw(bytes(11_000_000)))),
+        ("post", "/images", await client.post("/images", **raw(b"text"))),
+        ("post", "/images", await client.post("/images", **raw(data, "text/plain"))),
+        ("post", "/images", await client.post("/images", **raw(png_bomb(9_000, 9_000)))),
+        ("get", "/images", await client.get("/images", params={"limit": 1})),
+        ("get", "/images", await client.get("/images", params={"user_id": "nobody"})),
+        ("get", "/images", await client.get("/images", params={"limit": "x"})),
+        ("get", "/images/{image_id}", await client.get(path)),
+        ("get", "/images/{image_id}", await client.get(path, headers={"If-None-Match": etag})),
+        ("get", "/images/{image_id}", await client.get(path, params={"expires_in": "x"})),
+        ("get", "/images/{image_id}", await client.get("/images/x")),
+        ("get", "/healthz", await client.get("/healthz")),
+        ("get", "/readyz", await client.get("/readyz")),
+        ("get", "/limits", await client.get("/limits")),
+        ("delete", "/images/{image_id}", await client.delete(path)),
+        ("delete", "/images/{image_id}", await client.delete(path)),
+    ]
+    assert [answer.status_code for _, _, answer in answers] == [
+        *[201, 200, 400, 413, 415, 415, 422],
+        *[200, 200, 400, 200, 304, 400, 404],
+        *[200, 200, 200, 204, 404],
+    ]
+    for method, route, answer in answers:
+        check_answer(document, answer, method, route)
+
+
+async def test_a_list_with_links_matches(document: dict[str, Any], client: httpx.AsyncClient) -> None:
+    """`include=urls` adds to the images what the document says it does."""
+    await uploaded(client)
+    body = (await client.get("/images", params={"include": "urls"})).json()
+    schema = operation(document, "get", "/images")["responses"]["200"]["content"]["application/json"]["schema"]
+    check(document, schema, body)
+    assert set(body["images"][0]) <= set(properties(document, properties(document, schema)["images"]["items"]))
+
+
+async def test_times_are_described_as_times(document: dict[str, Any]) -> None:
+    properties = document["components"]["schemas"]["LinkedImage"]["properties"]
+    assert {name for name in properties if name.endswith("_at")} == {"created_at", "updated_at", "expires_at"}
+    assert all(schema["format"] == "date-time" for name, schema in properties.items() if name.endswith("_at"))
+
+
+async def test_real_requests_match(document: dict[str, Any]) -> None:
+    """What the README sends is what the document describes."""
+    content = operation(document, "post", "/images")["requestBody"]["content"]
+    check(document, content["application/json"]["schema"], {"image_data": "R0lG", "tags": ["a", "b"], "width": 1})
+    with pytest.raises(jsonschema.ValidationError):
+        check(document, content["application/json"]["schema"], {"tags": ["a"]})
+
+
+async def test_problems_are_described(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert set(schemas["Problem"]["properties"]) == {
+        "type",
+        "title",
+        "status",
+        "detail",
+        "code",
+        "request_id",
+        "errors",
+    }
+    assert set(schemas["FieldError"]["properties"]) == set(FieldError.__struct_fields__)

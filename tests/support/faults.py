@@ -1,0 +1,55 @@
+"""Stores that fail, hang or answer late, at a call of the test's choice."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+type When = Literal["before", "after"]
+
+
+class Fault:
+    """What happens to every n-th call before or after it takes effect: `error` is raised, or else it hangs for ever."""
+
+    def __init__(self, when: When, error: Exception | None = None, *, every: int = 1) -> None:
+        self.when = when
+        self.error = error
+        self.reached = asyncio.Event()
+        self._every = every
+        self._calls = 0
+
+    def is_due(self) -> bool:
+        self._calls += 1
+        return self._calls % self._every == 0
+
+    async def strike(self) -> None:
+        self.reached.set()
+        if self.error is None:
+            await asyncio.Event().wait()
+        else:
+            raise self.error
+
+
+class Faulty:
+    """A store that passes every call on to `target`, but for the methods that have a fault. `calls` logs them all."""
+
+    def __init__(self, target: object, calls: list[str]) -> None:
+        self._target = target
+        self._calls = calls
+        self.faults: dict[str, Fault] = {}
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:
+        method = getattr(self._target, name)
+
+        async def call(*arguments: Any, **options: Any) -> object:
+            self._calls.append(name)
+            fault = self.faults.get(name)
+            if fault and not fault.is_due():
+                fault = None
+            if fault and fault.when == "before":
+                await fault.strike()
+            answer = await method(*arguments, **options)
+            if fault:
+                await fault.strike()
+            return answer
+
+        return call
