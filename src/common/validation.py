@@ -12,6 +12,7 @@ MAX_DESCRIPTION_LENGTH = 2_000
 MAX_FILENAME_LENGTH = 255
 MAX_USER_ID_LENGTH = 128
 
+_TEXT_DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _USER_ID = re.compile(r"[A-Za-z0-9._@:|+-]{1,128}")
 
 
@@ -58,6 +59,8 @@ def normal_filename(text: str) -> str:
     _refuse_control_characters(name)
     if len(name) > MAX_FILENAME_LENGTH:
         raise ValueError(f"wants at most {MAX_FILENAME_LENGTH} characters, got {len(name)}")
+    if _TEXT_DIRECTION.search(name):
+        raise ValueError("wants no character that turns the direction of text, which can hide the name's ending")
     if name in ("", ".", ".."):
         raise ValueError("wants the name of a file")
     return name

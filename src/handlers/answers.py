@@ -9,6 +9,8 @@ from starlette.responses import Response
 from ..bootstrap import Services
 
 REVALIDATE = "private, no-cache"
+# For what holds a link: a cache that revalidated it, and was told that the image is the same, would serve an old link.
+NO_STORE = "private, no-store"
 
 _encode = msgspec.json.Encoder().encode
 

@@ -71,7 +71,7 @@ async def _multipart(request: Request, max_image_size: int) -> AsyncIterator[New
         file = _uploaded_file(form)
         values = query_values(request)
         for name, value in form.multi_items():
-            if isinstance(value, str):
+            if isinstance(value, str) and value:  # HTML forms send every field, empty ones too
                 values.setdefault(name, []).append(value)
         _refuse_empty("file", file.size or 0)
         if file.filename and "filename" not in values:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from ..models.image import Image
 from ..models.link import Link
 from ..models.page import ImageQuery, Page
-from .answers import REVALIDATE, json_response, matches_etag, origin_of, prefix_of, services_of
+from .answers import NO_STORE, json_response, matches_etag, origin_of, prefix_of, services_of
 from .bodies import new_image
 from .openapi import IMAGE_ID, STORE_PROBLEMS, spec
 from .parameters import Nothing, Reader, query_values
@@ -80,11 +80,13 @@ async def list_images(request: Request) -> Response:
     parameters = _list_parameters.read(query_values(request))
     page = await services_of(request).images.list(_query(parameters))
     images: Sequence[Image] = page.images
+    headers = _next_link(request, page)
     if "urls" in parameters.include:
+        headers["Cache-Control"] = NO_STORE
         images = [_linked(image, _link(request, image)) for image in images]
     # As ImageList describes it.
     body = {"images": images, "count": len(images), "last_key": Cursor(page.after) if page.after else None}
-    return json_response(body, headers=_next_link(request, page))
+    return json_response(body, headers=headers)
 
 
 @spec.validate(
@@ -101,9 +103,9 @@ async def get_image(request: Request) -> Response:
     image = await services_of(request).images.get(request.path_params["image_id"])
     etag = _etag(image)
     if matches_etag(request, etag):
-        return Response(status_code=304, headers={"ETag": etag, "Cache-Control": REVALIDATE})
+        return Response(status_code=304, headers={"ETag": etag, "Cache-Control": NO_STORE})
     link = _link(request, image, expires_in=parameters.expires_in, download=parameters.download)
-    return json_response(_linked(image, link), headers={"ETag": etag})
+    return json_response(_linked(image, link), headers={"ETag": etag, "Cache-Control": NO_STORE})
 
 
 @spec.validate(

@@ -168,13 +168,14 @@ def _measure(header: Header, payload: Payload) -> Picture:
 
 
 def _read_further_frames(header: Header, payload: Payload) -> None:
-    """Decode what the first frame does not show, only to see that it can be."""
+    """Decode what the shown frame does not show, only to see that it can be."""
     if header.frames == 1:
         return
     if header.format in _STACKED:
         _load(header.format, payload, n=-1).avg()
         return
-    for page in range(1, header.frames):
+    # All of them: the one that an AVIF shows need not be the first.
+    for page in range(header.frames):
         _load(header.format, payload, page=page).avg()
 
 

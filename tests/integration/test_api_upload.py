@@ -255,3 +255,26 @@ async def test_on_duplicate_in_every_body(client: httpx.AsyncClient) -> None:
     ):
         answer = await client.post("/images", **body)
         assert (answer.status_code, answer.json()["image_id"]) == (200, first["image_id"])
+
+
+async def test_empty_form_fields_are_not_said(client: httpx.AsyncClient) -> None:
+    """HTML forms send every field, filled in or not."""
+    empty = {"user_id": "", "tags": "", "description": "", "width": "", "height": "", "on_duplicate": ""}
+    answer = await client.post("/images", files={"file": ("a.png", picture("png"))}, data=empty)
+    assert answer.status_code == 201, answer.text
+    image = answer.json()
+    assert (image["user_id"], image["tags"], image["description"]) == ("anonymous", [], "")
+
+
+@pytest.mark.parametrize("mark", ["\u202e", "\u2066"])
+async def test_a_name_whose_ending_is_hidden(client: httpx.AsyncClient, mark: str) -> None:
+    answer = await client.post("/images", params={"filename": f"cat{mark}gpj.exe"}, **raw(picture("png")))
+    assert_problem(answer, 400, "invalid_request", "filename")
+
+
+@pytest.mark.parametrize("listed", [False, True])
+async def test_answers_with_links_are_not_kept(client: httpx.AsyncClient, listed: bool) -> None:
+    """A cache that was told "not modified" would serve a link that has expired meanwhile."""
+    image = await uploaded(client)
+    path = "/images?include=urls" if listed else f"/images/{image['image_id']}"
+    assert (await client.get(path)).headers["cache-control"] == "private, no-store"

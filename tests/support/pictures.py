@@ -88,8 +88,8 @@ def tiff_of(sizes: Sequence[tuple[int, int]]) -> bytes:
     return bytes(made)
 
 
-def avif_of(*files: bytes) -> bytes:
-    """Return one AVIF that holds the pictures of several (ISO/IEC 23008-12), the first being what is shown."""
+def avif_of(*files: bytes, shown: int = 1) -> bytes:
+    """Return one AVIF that holds the pictures of several (ISO/IEC 23008-12), of which viewers show one, from 1 on."""
     first = dict(_boxes(files[0]))
     properties: list[bytes] = []
     associations, items, pixels = b"", b"", []
@@ -109,7 +109,7 @@ def avif_of(*files: bytes) -> bytes:
             offset += len(data)
         meta = (
             _box(b"hdlr", _inside(first[b"meta"][4:], b"hdlr")),
-            _box(b"pitm", struct.pack(">IH", 0, 1)),
+            _box(b"pitm", struct.pack(">IH", 0, shown)),
             _box(b"iloc", struct.pack(">IHH", 0, 0x4400, len(pixels)) + places),
             _box(b"iinf", struct.pack(">IH", 0, len(pixels)) + items),
             _box(

@@ -139,10 +139,10 @@ def test_a_damaged_picture_is_measured_or_refused(kind: str, seed: int) -> None:
 def test_a_bomb_is_refused_by_its_header(edge: int) -> None:
     """A few kilobytes that decode to up to 900 million pixels: refused before they are."""
     data = png_bomb(edge, edge)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(TooManyPixels, match=f"{edge * edge} pixels"):
         Inspector(max_pixels=50_000_000).inspect(Payload.of(data))
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -183,6 +183,16 @@ def test_the_pixels_of_all_pictures_in_an_avif_count() -> None:
     assert Inspector(max_pixels=10_256).inspect(Payload.of(data)).frames == 2
     with pytest.raises(TooManyPixels):
         Inspector(max_pixels=10_255).inspect(Payload.of(data))
+
+
+@pytest.mark.parametrize("shown", [1, 2])
+def test_every_picture_in_an_avif_is_decoded(shown: int) -> None:
+    """Whichever of them is shown, and gives the size."""
+    small, large = picture("avif", 16, 16), picture("avif", 100, 50)
+    broken = small[:-60] + bytes(60)
+    assert inspect(avif_of(small, large, shown=shown)).width == (16 if shown == 1 else 100)
+    for files in ((broken, large), (large, broken)):
+        assert is_refused(avif_of(*files, shown=shown))
 
 
 @pytest.mark.timeout(60)

@@ -114,7 +114,9 @@ def test_the_example_that_aws_publishes() -> None:
 
 
 parameter_texts = st.text(max_size=12) | st.text(alphabet=" /+~%&=;?#ü€'\"", max_size=12)
-parameter_sets = st.dictionaries(parameter_texts.filter(bool), parameter_texts, max_size=4)
+# The names that begin so are the signature's own.
+parameter_names = parameter_texts.filter(lambda name: name and not name.startswith("X-Amz-"))
+parameter_sets = st.dictionaries(parameter_names, parameter_texts, max_size=4)
 
 
 @pytest.mark.parametrize("key", [KEY, TEMPORARY_KEY], ids=["lasting", "temporary"])
