@@ -5,3 +5,5 @@ cd "$(dirname "$0")/.."
 compile() { uv pip compile --universal --python-version 3.12 --generate-hashes --no-header --no-emit-index-url --no-annotate --quiet --upgrade "$@"; }
 compile pyproject.toml -o requirements/runtime.txt
 compile --group test -c requirements/runtime.txt -o requirements/test.txt
+# The AWS emulator for the tests has an environment of its own: the service's must not see what it brings.
+echo "ministack==1.5.33" | compile - -o requirements/emulator.txt

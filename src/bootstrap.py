@@ -12,12 +12,14 @@ from .common.durable import sync
 from .common.errors import ConfigurationError
 from .common.sigv4 import Credentials
 from .repositories.key_file import load_or_create_key
-from .repositories.object_store import LocalObjectStore
+from .repositories.object_store import LocalObjectStore, S3ObjectStore
 from .repositories.ports import ImageRepository, ObjectStore
 from .repositories.sqlite_images import SqliteImageRepository
 from .services.image_service import ImageService
 from .services.inspection import InspectionService
 from .services.link_service import LinkService
+
+LOCALSTACK = "http://localhost:4566"
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,35 +39,67 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
 def build_services(settings: Settings) -> Services:
     """Open the stores. Raises ConfigurationError if they can't be."""
-    try:
-        return _build_local(settings)
-    except OSError as error:
-        raise ConfigurationError(
-            f"DATA_DIR: got {str(settings.data_dir)!r}, wants a directory that can be written to ({error})"
-        ) from error
+    return _build_aws(settings) if settings.storage == "aws" else _build_local(settings)
 
 
 def _build_local(settings: Settings) -> Services:
     # Absolute, since a library that keeps a relative path would follow a later change of directory.
     directory = settings.data_dir.absolute()
-    directory.mkdir(parents=True, exist_ok=True)
-    keys = settings.url_signing_keys or (load_or_create_key(directory / "url_signing_key"),)
-    repository = SqliteImageRepository(directory / "images.sqlite3")
-    objects = LocalObjectStore(_made(directory / "objects"))
-    sync(directory)
-    sync(directory.parent)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        keys = settings.url_signing_keys or (load_or_create_key(directory / "url_signing_key"),)
+        repository = SqliteImageRepository(directory / "images.sqlite3")
+        objects = LocalObjectStore(_made(directory / "objects"))
+        sync(directory)
+        sync(directory.parent)
+    except OSError as error:
+        raise ConfigurationError(
+            f"DATA_DIR: got {str(settings.data_dir)!r}, wants a directory that can be written to ({error})"
+        ) from error
+    links = LinkService(
+        keyring=tuple(_own_credentials(key) for key in keys),
+        region=settings.region,
+        default_life=settings.presigned_url_expiration,
+        public_endpoint=settings.public_endpoint,
+    )
+    return _services(settings, repository, objects, links)
+
+
+def _build_aws(settings: Settings) -> Services:
+    # Here, since the AWS SDK takes longer to import than all of the embedded home.
+    from .repositories.dynamodb_client import open_table
+    from .repositories.dynamodb_images import DynamoDbImageRepository
+
+    endpoint = settings.endpoint or (LOCALSTACK if settings.use_localstack else None)
+    s3_endpoint = settings.s3_endpoint or endpoint
+    credentials = _aws_credentials(settings)
+    table = open_table(
+        settings.table_name,
+        region=settings.region,
+        endpoint=settings.dynamodb_endpoint or endpoint,
+        credentials=credentials,
+    )
+    bucket_url = f"https://{settings.bucket_name}.s3.{settings.region}.amazonaws.com"
+    public_endpoint = settings.public_endpoint or s3_endpoint
+    links = LinkService(
+        keyring=(credentials,),
+        region=settings.region,
+        default_life=settings.presigned_url_expiration,
+        public_endpoint=public_endpoint or bucket_url,
+        objects_path=f"/{settings.bucket_name}/" if public_endpoint else "/",
+    )
+    objects = S3ObjectStore(settings.bucket_name, region=settings.region, endpoint=s3_endpoint, credentials=credentials)
+    return _services(settings, DynamoDbImageRepository(table), objects, links)
+
+
+def _services(settings: Settings, repository: ImageRepository, objects: ObjectStore, links: LinkService) -> Services:
     # libvips lets go of the GIL; more threads than cores would only hold more pictures in memory.
     cpu = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="cpu")
     inspection = InspectionService(max_size=settings.max_image_size, max_pixels=settings.max_image_pixels, cpu=cpu)
     return Services(
         settings=settings,
         images=ImageService(repository=repository, objects=objects, inspection=inspection),
-        links=LinkService(
-            keyring=tuple(_credentials(key) for key in keys),
-            region=settings.region,
-            default_life=settings.presigned_url_expiration,
-            public_endpoint=settings.public_endpoint,
-        ),
+        links=links,
         repository=repository,
         objects=objects,
         cpu=cpu,
@@ -77,6 +111,14 @@ def _made(directory: Path) -> Path:
     return directory
 
 
-def _credentials(key: str) -> Credentials:
+def _own_credentials(key: str) -> Credentials:
     # The access key id stands in every URL: it tells which key signed, and nothing else about it.
     return Credentials(hashlib.sha256(f"access key id {key}".encode()).hexdigest()[:20], key)
+
+
+def _aws_credentials(settings: Settings) -> Credentials:
+    if settings.access_key_id and settings.secret_access_key:
+        return Credentials(settings.access_key_id, settings.secret_access_key, settings.session_token)
+    if settings.use_localstack:
+        return Credentials("test", "test")
+    raise ConfigurationError("AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: got none, want the credentials for AWS")

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from src.bootstrap import build_services
 from src.common.config import Settings
 from src.handlers.app import create_app
+from tests.support.emulator import Emulator, ensure_venv
 from tests.support.server import Server
 
 
@@ -43,3 +44,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server process that tests share: none may rely on what else is stored in it."""
     with Server(tmp_path_factory.mktemp("server") / "data") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """The AWS emulator. Tests make buckets and tables of their own in it."""
+    ensure_venv()
+    emulator = Emulator(tmp_path_factory.mktemp("emulator"))
+    yield emulator
+    emulator.stop()

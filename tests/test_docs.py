@@ -11,7 +11,7 @@ import pytest
 from src.common import errors
 from src.common.config import VARIABLES
 from src.common.errors import ServiceError
-from src.handlers.app import ROUTES
+from src.handlers.app import OBJECT_ROUTES, ROUTES
 from src.handlers.problems import status_of
 from src.handlers.schemas import ImageParameters, ListParameters, UploadFields
 from tests.support.pictures import picture
@@ -48,7 +48,9 @@ def test_every_setting_is_documented_as_it_is() -> None:
 def test_every_route_is_documented_and_no_other() -> None:
     documented = {row[0].strip("`") for row in rows("## API")}
     existing = {
-        f"{method} {route.path.replace(':path', '')}" for route in ROUTES for method in (route.methods or ()) - {"HEAD"}
+        f"{method} {route.path.replace(':path', '')}"
+        for route in ROUTES + OBJECT_ROUTES
+        for method in (route.methods or ()) - {"HEAD"}
     }
     assert documented == existing - {"GET /docs/{name}"}  # the documentation page's own files
 

@@ -65,7 +65,13 @@ class Variable(NamedTuple):
 
 
 VARIABLES = (
-    Variable("STORAGE", "storage", "local", _choice("local"), "Where images live: `local` (files and SQLite)"),
+    Variable(
+        "STORAGE",
+        "storage",
+        "local",
+        _choice("local", "aws"),
+        "Where images live: `local` (files and SQLite) or `aws` (S3 and DynamoDB)",
+    ),
     Variable("DATA_DIR", "data_dir", "./data", Path, "The directory that holds everything"),
     Variable("HOST", "host", "127.0.0.1", _text, "The address to listen on"),
     Variable("PORT", "port", "8000", _integer(0, 65_535), "The port to listen on; 0 takes a free one"),
@@ -85,13 +91,29 @@ VARIABLES = (
         _integer(1, 1 << 31),
         "Pixels that one image may have: width × height × frames",
     ),
+    Variable("BUCKET_NAME", "bucket_name", "image-service-bucket", _text, "aws: the bucket"),
+    Variable("TABLE_NAME", "table_name", "image-metadata", _text, "aws: the table"),
+    Variable(
+        "USE_LOCALSTACK",
+        "use_localstack",
+        "",
+        _choice("1"),
+        "`1`: aws at `http://localhost:4566`, with the credentials `test` where none are set",
+    ),
+    Variable("AWS_ENDPOINT_URL", "endpoint", "", _endpoint, "aws: the endpoint of S3 and DynamoDB, if not AWS's own"),
+    Variable("AWS_ENDPOINT_URL_S3", "s3_endpoint", "", _endpoint, "aws: the endpoint of S3 alone"),
+    Variable("AWS_ENDPOINT_URL_DYNAMODB", "dynamodb_endpoint", "", _endpoint, "aws: the endpoint of DynamoDB alone"),
+    Variable("AWS_ACCESS_KEY_ID", "access_key_id", "", _text, "aws: credentials, as Lambda sets them"),
+    Variable("AWS_SECRET_ACCESS_KEY", "secret_access_key", "", _text, "aws: credentials", secret=True),
+    Variable("AWS_SESSION_TOKEN", "session_token", "", _text, "aws: of temporary credentials", secret=True),
     Variable("AWS_DEFAULT_REGION", "region", "us-east-1", _text, "The region that signatures are made for"),
     Variable(
         "S3_PUBLIC_ENDPOINT",
         "public_endpoint",
         "",
         _endpoint,
-        "The URL under which clients reach the objects, used in links; unset: as the request reached us",
+        "The URL under which clients reach the objects, used in links; unset: as the request reached us, "
+        "or the endpoint of S3",
     ),
     Variable(
         "URL_SIGNING_KEYS",
@@ -125,6 +147,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     presigned_url_expiration: int
     max_image_size: int
     max_image_pixels: int
+    bucket_name: str
+    table_name: str
+    use_localstack: str | None
+    endpoint: str | None
+    s3_endpoint: str | None
+    dynamodb_endpoint: str | None
+    access_key_id: str | None
+    secret_access_key: str | None
+    session_token: str | None
     region: str
     public_endpoint: str | None
     url_signing_keys: tuple[str, ...] | None

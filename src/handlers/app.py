@@ -33,7 +33,6 @@ ROUTES = (
     Route("/images", list_images, methods=["GET"]),
     Route("/images/{image_id}", get_image, methods=["GET"]),
     Route("/images/{image_id}", delete_image, methods=["DELETE"]),
-    Route(OBJECTS_PATH + "{key:path}", serve_object, methods=["GET"]),
     Route("/healthz", healthz, methods=["GET"]),
     Route("/readyz", readyz, methods=["GET"]),
     Route("/limits", limits, methods=["GET"]),
@@ -42,6 +41,9 @@ ROUTES = (
     Route("/docs/{name}", docs_asset, methods=["GET"]),
     Route("/", home, methods=["GET"]),
 )
+
+# In the aws home, links lead to S3.
+OBJECT_ROUTES = (Route(OBJECTS_PATH + "{key:path}", serve_object, methods=["GET"]),)
 
 
 def create_app(services: Services) -> Starlette:
@@ -53,7 +55,7 @@ def create_app(services: Services) -> Starlette:
         await services.close()
 
     app = Starlette(
-        routes=ROUTES,
+        routes=ROUTES if services.settings.storage == "aws" else ROUTES + OBJECT_ROUTES,
         middleware=[Middleware(RequestContext)],
         exception_handlers={ServiceError: on_service_error, HTTPException: on_http_exception},
         lifespan=lifespan,

@@ -1,70 +1,90 @@
 """Object stores through obstore: local files today, S3 with the same calls."""
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import BaseError
-from obstore.store import LocalStore
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import LocalStore, S3Store
 
 from ..common.durable import sync
-from ..common.errors import ObjectNotFound, StoreFailed
+from ..common.errors import ObjectNotFound, ServiceError, StoreError, StoreFailed, StoreUnavailable
 from ..common.payload import Payload
+from ..common.sigv4 import Credentials
 from .ports import ObjectInfo
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import ObjectStore as Store
+    from obstore.store import S3Config
 
 CHUNK = 256 * 1024  # bytes a reader gets at a time
+
+# A request to S3 always ends, whatever happens, within some seconds.
+CONNECT_TIMEOUT = dt.timedelta(seconds=1)
+TIMEOUT = dt.timedelta(seconds=8)  # for one attempt; 10 MiB take well under one second within a region
+MAX_RETRIES = 2  # with jitter
+RETRY_TIMEOUT = dt.timedelta(seconds=12)
 
 
 class ObstoreObjectStore:
     """An ObjectStore over any obstore store."""
 
+    _other_error: type[StoreError] = StoreFailed  # what obstore has no class for
+
     def __init__(self, store: "Store") -> None:
         self._store = store
 
     async def put(self, key: str, payload: Payload, *, content_type: str) -> None:
-        try:
+        with self._translated(f"object {key}", missing=StoreFailed):
             await asyncio.to_thread(self._write, key, payload, content_type)
-        except (BaseError, OSError) as error:
-            raise StoreFailed("The object store failed.") from error
 
     def _write(self, key: str, payload: Payload, content_type: str) -> None:
         obstore.put(self._store, key, payload.content(), attributes={"Content-Type": content_type})
 
+    @contextmanager
+    def _translated(self, what: str, *, missing: type[ServiceError] = ObjectNotFound) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise missing(f"There is no {what}.") from error
+        except (OSError, PermissionDeniedError, UnauthenticatedError) as error:
+            raise StoreFailed("The object store refused or broke.") from error
+        except BaseError as error:
+            raise self._other_error("The object store failed.") from error
+
     async def head(self, key: str) -> ObjectInfo:
-        with _translated(key):
+        with self._translated(f"object {key}"):
             meta = await obstore.head_async(self._store, key)
         return _info(meta)
 
     async def read(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
         if start >= end:
             return
-        with _translated(key):
+        with self._translated(f"object {key}"):
             result = await obstore.get_async(self._store, key, options={"range": (start, end)})
             async for chunk in result.stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
-        with _translated(prefix):
+        with self._translated(f"object below {prefix}"):
             async for batch in obstore.list(self._store, prefix.rstrip("/")):
                 for meta in batch:
                     yield _info(meta)
 
     async def delete(self, key: str) -> None:
         try:
-            with _translated(key):
+            with self._translated(f"object {key}"):
                 await obstore.delete_async(self._store, key)
         except ObjectNotFound:
             return  # files say so, S3 does not
 
     async def ping(self) -> None:
-        with _translated("the store"):
+        with self._translated("store", missing=StoreFailed):
             await anext(aiter(obstore.list(self._store, "readyz")), None)
 
 
@@ -101,16 +121,31 @@ class LocalObjectStore(ObstoreObjectStore):
         await super().ping()
 
 
-@contextmanager
-def _translated(key: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise ObjectNotFound(f"There is no object {key}.") from error
-    except (BaseError, OSError) as error:
-        raise StoreFailed("The object store failed.") from error
+class S3ObjectStore(ObstoreObjectStore):
+    """Objects in a bucket of S3, or of a store that speaks its language."""
+
+    _other_error = StoreUnavailable  # what is left after the retries: time-outs, lost connections, 5xx
+
+    def __init__(self, bucket: str, *, region: str, endpoint: str | None, credentials: Credentials | None) -> None:
+        """Reach the bucket at AWS, or path-style at `endpoint`; without credentials, as obstore finds them."""
+        options: S3Config = {"bucket": bucket, "region": region}
+        if endpoint is not None:
+            options |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
+        if credentials is not None:
+            options |= {
+                "access_key_id": credentials.access_key_id,
+                "secret_access_key": credentials.secret_access_key,
+            }
+            if credentials.session_token:
+                options["session_token"] = credentials.session_token
+        store = S3Store(
+            config=options,
+            client_options={"connect_timeout": CONNECT_TIMEOUT, "timeout": TIMEOUT, "allow_http": True},
+            retry_config={"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT},
+        )
+        super().__init__(store)
 
 
 def _info(meta: "ObjectMeta") -> ObjectInfo:
     etag = (meta["e_tag"] or "").strip('"')
-    return ObjectInfo(meta["path"], meta["size"], f'"{etag}"', meta["last_modified"])
+    return ObjectInfo(meta["path"], meta["size"], f'"{etag}"', meta["last_modified"].replace(microsecond=0))

@@ -44,7 +44,7 @@ class ImageRepository(Protocol):
 
 
 class ObjectInfo(msgspec.Struct, frozen=True):
-    """What a store knows of an object: `size` in bytes, `etag` with its quotes."""
+    """What a store knows of an object: `size` in bytes, `etag` with its quotes, `modified_at` in whole seconds."""
 
     key: str
     size: int

@@ -26,13 +26,16 @@ class LinkService:
         region: str,
         default_life: int,
         public_endpoint: str | None = None,
+        objects_path: str = OBJECTS_PATH,
         now: Callable[[], dt.datetime] = utc_now,
     ) -> None:
+        """Make links below `objects_path` at the public endpoint; without one, at the origin of each request."""
         self._keyring = keyring
         self._secrets: Mapping[str, str] = {key.access_key_id: key.secret_access_key for key in keyring}
         self._region = region
         self._default_life = default_life
         self._public_endpoint = public_endpoint
+        self._objects_path = objects_path
         self._now = now
 
     def link(self, image: Image, *, origin: str, expires_in: int | None = None, download: bool = False) -> Link:
@@ -45,7 +48,7 @@ class LinkService:
         signed = sigv4.presign(
             "GET",
             f"{url.scheme}://{url.netloc}",
-            url.path + OBJECTS_PATH + original_key(image.image_id, image.content_type),
+            url.path + self._objects_path + original_key(image.image_id, image.content_type),
             credentials=self._keyring[0],
             region=self._region,
             now=self._now(),

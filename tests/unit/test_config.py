@@ -17,6 +17,15 @@ DEFAULTS = {
     "presigned_url_expiration": 3600,
     "max_image_size": 10_485_760,
     "max_image_pixels": 50_000_000,
+    "bucket_name": "image-service-bucket",
+    "table_name": "image-metadata",
+    "use_localstack": None,
+    "endpoint": None,
+    "s3_endpoint": None,
+    "dynamodb_endpoint": None,
+    "access_key_id": None,
+    "secret_access_key": None,
+    "session_token": None,
     "region": "us-east-1",
     "public_endpoint": None,
     "url_signing_keys": None,
@@ -103,8 +112,8 @@ def test_what_is_no_such_integer(name: str, kind: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "wants"),
     [
-        ("STORAGE", "s3", "local"),
-        ("STORAGE", "LOCAL", "local"),
+        ("STORAGE", "s3", "local or aws"),
+        ("STORAGE", "LOCAL", "local or aws"),
         ("ALLOW_ANONYMOUS", "yes", "1"),
         ("ALLOW_ANONYMOUS", "0", "1"),
         ("LOG_LEVEL", "info", "DEBUG or INFO or WARNING or ERROR"),
@@ -149,8 +158,9 @@ def test_a_bad_key_is_refused_without_being_shown(value: str) -> None:
     assert "short" not in shown
 
 
-def test_only_the_keys_are_secret() -> None:
-    assert [variable.name for variable in VARIABLES if variable.secret] == ["URL_SIGNING_KEYS"]
+def test_what_is_secret() -> None:
+    secret = {variable.name for variable in VARIABLES if variable.secret}
+    assert secret == {"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "URL_SIGNING_KEYS"}
 
 
 def test_settings_are_frozen() -> None:

@@ -1,0 +1,178 @@
+"""Records in DynamoDB: every write one transaction, every page a few strongly consistent Queries, never a Scan."""
+
+import asyncio
+from collections import deque
+
+from ..common.errors import StoreFailed, StoreUnavailable
+from ..common.ids import first_id_at
+from ..models.image import Image
+from ..models.page import ImageQuery, Page
+from .dynamodb_client import ConditionFailed, Table
+from .dynamodb_items import Item, checksums, entry_keys, guard_key, listing, pack, record_key, unpack
+
+READ_BUDGET = 500  # entries that one page may look at; of some 300 bytes each
+ATTEMPTS = 5  # when somebody else is at the same image
+_BEFORE_ALL, _AFTER_ALL = "0", "g"  # ids are in hex digits
+
+
+class DynamoDbImageRepository:
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def add(self, image: Image, *, return_duplicate: bool = False) -> Image:
+        for _ in range(ATTEMPTS):
+            if return_duplicate and (duplicate := await self._oldest_duplicate(image)):
+                return duplicate
+            try:
+                await self._table.write(self._puts(image, guarded=return_duplicate))
+            except ConditionFailed as error:
+                if not return_duplicate:
+                    raise StoreFailed(f"There is an image {image.image_id} already.") from error
+                continue  # another upload of the same bytes has just won: it is found now
+            return image
+        raise StoreUnavailable("Too many uploads of the same bytes at once.")
+
+    def _puts(self, image: Image, *, guarded: bool) -> list[Item]:
+        packed = pack(image)
+        record = {**record_key(image.image_id), "image": packed, "guarded": guarded}
+        puts = [self._table.put(record, "attribute_not_exists(pk)")]
+        puts += [self._table.put({**key, "image": packed}) for key in entry_keys(image)]
+        if guarded:
+            puts.append(self._table.put({**guard_key(image)}, "attribute_not_exists(pk)"))
+        return puts
+
+    async def _oldest_duplicate(self, image: Image) -> Image | None:
+        items, _ = await self._table.between(
+            checksums(image.user_id), f"{image.sha256}#", f"{image.sha256}#{_AFTER_ALL}", forward=True, limit=1
+        )
+        return unpack(items[0]["image"]) if items else None
+
+    async def get(self, image_id: str) -> Image | None:
+        item = await self._table.get(record_key(image_id))
+        return unpack(item["image"]) if item else None
+
+    async def remove(self, image_id: str) -> Image | None:
+        for _ in range(ATTEMPTS):
+            item = await self._table.get(record_key(image_id))
+            if item is None:
+                return None
+            image = unpack(item["image"])
+            keys = [*entry_keys(image), *([guard_key(image)] if item["guarded"] else [])]
+            deletes = [self._table.delete(record_key(image_id), "attribute_exists(pk)")]
+            deletes += [self._table.delete(key) for key in keys]
+            try:
+                await self._table.write(deletes)
+            except ConditionFailed:
+                continue  # it has changed, or is gone, since it was read
+            return image
+        raise StoreUnavailable("The image keeps changing.")
+
+    async def list(self, query: ImageQuery) -> Page:
+        bounds = _bounds(query)
+        if bounds is None:
+            return Page((), None)
+        candidates = _Merged(self._table, query, *bounds)
+        images: list[Image] = []
+        looked_at = 0
+        last_id: str | None = None
+        while (candidate := await candidates.next()) is not None:
+            if len(images) == query.limit or looked_at == READ_BUDGET:
+                return Page(tuple(images), last_id)
+            looked_at += 1
+            last_id = candidate.image_id
+            if _matches(candidate, query):
+                images.append(candidate)
+        return Page(tuple(images), None)
+
+    async def ping(self) -> None:
+        await self._table.get({"pk": "ping", "sk": "ping"})
+
+    async def close(self) -> None:
+        return
+
+
+class _Merged:
+    """The images that some partitions list, in order and each once. Partitions are read as far as needed."""
+
+    def __init__(self, table: Table, query: ImageQuery, low: str, high: str) -> None:
+        tags = query.tags[:1] if query.tag_mode == "all" else query.tags
+        partitions = [partition for tag in tags or (None,) for partition in listing(query.user_id, tag)]
+        self._newest = query.order == "newest"
+        # One more than the page, to see whether the list goes on; several partitions share that, with some to spare.
+        share = query.limit + 1 if len(partitions) == 1 else query.limit // len(partitions) + 3
+        self._streams = [_Stream(table, partition, low, high, self._newest, share) for partition in partitions]
+        self._last_id: str | None = None
+
+    async def next(self) -> Image | None:
+        while True:
+            empty = [stream for stream in self._streams if not stream.read]
+            if empty:
+                await asyncio.gather(*(stream.fill() for stream in empty))
+                self._streams = [stream for stream in self._streams if stream.read]
+            if not self._streams:
+                return None
+            pick = max if self._newest else min
+            image_id, packed = pick(self._streams, key=lambda stream: stream.read[0][0]).read.popleft()
+            if image_id != self._last_id:  # several tags may list the same image
+                self._last_id = image_id
+                return unpack(packed)
+
+
+class _Stream:
+    """One partition, read page by page. `read` holds the ids and packed images that were read and not yet taken."""
+
+    def __init__(self, table: Table, partition: str, low: str, high: str, newest: bool, share: int) -> None:
+        self.read: deque[tuple[str, bytes]] = deque()
+        self._table = table
+        self._partition = partition
+        self._low = low
+        self._high = high
+        self._newest = newest
+        self._share = share
+        self._more = True
+
+    async def fill(self) -> None:
+        """Read on, unless the partition is at its end."""
+        if not self._more or self._low > self._high:
+            return
+        items, self._more = await self._table.between(
+            self._partition, self._low, self._high, forward=not self._newest, limit=self._share
+        )
+        self.read.extend((item["sk"], item["image"]) for item in items)
+        if items:
+            if self._newest:
+                self._high = _just_below(items[-1]["sk"])
+            else:
+                self._low = _just_above(items[-1]["sk"])
+
+
+def _bounds(query: ImageQuery) -> tuple[str, str] | None:
+    """Return the least and the greatest id (or text between ids) that the query allows; None if nothing does."""
+    low, high = _BEFORE_ALL, _AFTER_ALL
+    if query.created_after is not None:
+        low = first_id_at(query.created_after)
+    if query.created_before is not None:
+        high = first_id_at(query.created_before)  # shorter than an id, so itself none
+    if query.after is not None:
+        if query.order == "newest":
+            high = min(high, _just_below(query.after))
+        else:
+            low = max(low, _just_above(query.after))
+    return (low, high) if low <= high else None
+
+
+def _just_above(image_id: str) -> str:
+    """Return a text between an id and the next one."""
+    return f"{image_id}!"
+
+
+def _just_below(image_id: str) -> str:
+    """Return a text between an id and the one before it."""
+    return f"{image_id[:-1]}{chr(ord(image_id[-1]) - 1)}~"
+
+
+def _matches(image: Image, query: ImageQuery) -> bool:
+    tags = set(image.tags)
+    if tags & set(query.exclude_tags):
+        return False
+    return query.tag_mode == "any" or tags >= set(query.tags)

@@ -1,0 +1,124 @@
+"""DynamoDB as an ImageRepository, on the emulator, and what only it promises."""
+
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from src.common.errors import OutcomeUnknown, StoreFailed, StoreUnavailable
+from src.common.sigv4 import Credentials
+from src.models.image import Image
+from src.models.page import ImageQuery
+from src.repositories import dynamodb_images
+from src.repositories.dynamodb_client import open_table
+from src.repositories.dynamodb_images import DynamoDbImageRepository
+from src.repositories.dynamodb_items import pack, shard_of
+from tests.contract.image_repository import ImageRepositoryContract
+from tests.support.emulator import REGION, Emulator
+from tests.support.images import make_image, numbered_id, walk, whole_list
+
+pytestmark = pytest.mark.anyio
+
+CREDENTIALS = Credentials("test", "test")
+
+
+class Place(NamedTuple):
+    emulator: Emulator
+    name: str
+
+    def repository(self, *, credentials: Credentials = CREDENTIALS) -> DynamoDbImageRepository:
+        url = self.emulator.url
+        return DynamoDbImageRepository(open_table(self.name, region=REGION, endpoint=url, credentials=credentials))
+
+    def items(self) -> list[dict[str, Any]]:
+        pages = self.emulator.client("dynamodb").get_paginator("scan").paginate(TableName=self.name)
+        return [item for page in pages for item in page["Items"]]
+
+
+def items_of(image: Image) -> list[dict[str, Any]]:
+    """Spell an image's items out, as the data model says."""
+    user, shard, body = image.user_id, shard_of(image.image_id), {"B": pack(image)}
+    partitions = [f"user#{user}", f"all#{shard}"]
+    for tag in image.tags:
+        escaped = tag.replace("%", "%25").replace("#", "%23")
+        partitions += [f"user#{user}#tag#{escaped}", f"all#{shard}#tag#{escaped}"]
+    keys = [(partition, image.image_id) for partition in partitions]
+    keys.append((f"user#{user}#sha256", f"{image.sha256}#{image.image_id}"))
+    entries = [{"pk": {"S": pk}, "sk": {"S": sk}, "image": body} for pk, sk in keys]
+    record = {"pk": {"S": f"image#{image.image_id}"}, "sk": {"S": "image"}, "image": body, "guarded": {"BOOL": False}}
+    return [record, *entries]
+
+
+class TestDynamoDbImages(ImageRepositoryContract[Place]):
+    @pytest.fixture
+    def place(self, emulator: Emulator) -> Place:
+        return Place(emulator, emulator.new_table())
+
+    async def open(self, place: Place) -> DynamoDbImageRepository:
+        return place.repository()
+
+    def seed(self, place: Place, *images: Image) -> None:
+        client = place.emulator.client("dynamodb")
+        for image in images:
+            for item in items_of(image):
+                client.put_item(TableName=place.name, Item=item)
+
+    def entries(self, place: Place) -> dict[str, int]:
+        items = place.items()
+        return {"items": len(items), "records": sum(item["sk"]["S"] == "image" for item in items)}
+
+
+@pytest.fixture
+def place(emulator: Emulator) -> Place:
+    return Place(emulator, emulator.new_table())
+
+
+async def test_an_add_writes_what_the_data_model_says(place: Place) -> None:
+    image = make_image(tags=("cat", "a#b%"))
+    await place.repository().add(image)
+    by_key = sorted(place.items(), key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
+    assert by_key == sorted(items_of(image), key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
+
+
+@pytest.mark.parametrize("mode", ["all", "any"])
+async def test_a_page_ends_within_its_budget(place: Place, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """Two common tags that never meet: each page is empty and goes on, until the list is over."""
+    monkeypatch.setattr(dynamodb_images, "READ_BUDGET", 5)
+    repository = place.repository()
+    for number in range(14):
+        tags = ("cat",) if number % 2 else ("dog",)
+        await repository.add(make_image(image_id=numbered_id(number, 0), tags=tags))
+    last = await repository.add(make_image(image_id=numbered_id(0, 1), tags=("cat", "dog", "x")))
+    exclude = () if mode == "all" else ("nobody",)
+    query = ImageQuery(tags=("cat", "dog"), tag_mode=mode, exclude_tags=exclude, limit=4)
+    pages = await walk(repository, query)
+    assert all(len(page.images) <= 4 for page in pages)
+    found = [image for page in pages for image in page.images]
+    assert found == await whole_list(repository, msgspec.structs.replace(query, limit=100))
+    assert (last in found) is True
+    assert len(found) == (1 if mode == "all" else 15)
+
+
+async def test_a_table_that_is_missing(emulator: Emulator) -> None:
+    repository = Place(emulator, "no-such-table").repository()
+    with pytest.raises(StoreFailed):
+        await repository.get(numbered_id(0, 0))
+    with pytest.raises(StoreFailed):
+        await repository.add(make_image())
+
+
+async def test_credentials_that_are_wrong(place: Place) -> None:
+    repository = place.repository(credentials=Credentials("AKIAIOSFODNN7EXAMPLE", "wrong"))
+    with pytest.raises(StoreFailed):
+        await repository.ping()
+
+
+async def test_a_table_that_does_not_answer() -> None:
+    """Nobody listens there: a read says to try again, a write that it may have happened."""
+    table = open_table("table", region=REGION, endpoint="http://127.0.0.1:9", credentials=CREDENTIALS)
+    repository = DynamoDbImageRepository(table)
+    with pytest.raises(StoreUnavailable) as caught:
+        await repository.get(numbered_id(0, 0))
+    assert not isinstance(caught.value, OutcomeUnknown)
+    with pytest.raises(OutcomeUnknown):
+        await repository.add(make_image())

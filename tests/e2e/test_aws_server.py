@@ -1,0 +1,54 @@
+"""The scenario against the same server in front of the emulator's S3 and DynamoDB."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e import scenario
+from tests.support.emulator import Emulator
+from tests.support.pictures import picture
+from tests.support.server import Server
+
+
+@pytest.fixture
+def environment(emulator: Emulator) -> dict[str, str]:
+    return {
+        "STORAGE": "aws",
+        "BUCKET_NAME": emulator.new_bucket(),
+        "TABLE_NAME": emulator.new_table(),
+        "AWS_ENDPOINT_URL": emulator.url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+
+
+def test_scenario(tmp_path: Path, environment: dict[str, str]) -> None:
+    with Server(tmp_path / "data", environment=environment) as server:
+        scenario.run(server.http)
+
+
+def test_nothing_is_kept_on_this_machine(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Another server sees what the first one stored, and the data directory of neither exists."""
+    with (
+        Server(tmp_path / "one", environment=environment) as one,
+        Server(tmp_path / "two", environment=environment) as two,
+    ):
+        image = one.http.post("/images", files={"file": ("a.png", picture("png"))}).json()
+        assert two.http.get(f"/images/{image['image_id']}").json()["sha256"] == image["sha256"]
+        assert two.http.get("/readyz").status_code == 200
+        assert two.http.get("/objects/x").status_code == 404
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_links_are_what_s3_accepts(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Path, download name and life are signed; S3, which checks it, serves the bytes under the measured type."""
+    data = picture("jpeg")
+    with Server(tmp_path / "data", environment=environment) as server:
+        image = server.http.post("/images", files={"file": ("Übung.png", data)}).json()
+        url = server.http.get(f"/images/{image['image_id']}", params={"download": "true"}).json()["url"]
+    answer = httpx.get(url)
+    assert (answer.status_code, answer.content) == (200, data)
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["content-disposition"].startswith("attachment; ")
+    assert httpx.get(url.replace("attachment", "inline")).status_code == 403
