@@ -1,5 +1,6 @@
 """Settings: defaults -> environment -> validated -> frozen."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,11 +10,9 @@ import msgspec
 
 from .errors import ConfigurationError
 
+_URL = re.compile(r"https?://[^\s%?#\\\x00-\x20\x7f-\U0010ffff]+")
+_REGION = re.compile(r"[a-z0-9-]{1,64}")
 MAX_DIGITS = 12  # more than any setting needs, and few enough for int()
-
-
-def _text(text: str) -> str:
-    return text
 
 
 def _choice(*choices: str) -> Callable[[str], str]:
@@ -35,15 +34,21 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
 
 
 def _endpoint(text: str) -> str:
-    wanted = ValueError("a URL such as https://images.example.com")
+    wanted = ValueError("a URL such as https://images.example.com, in ASCII and without user, query or fragment")
     try:
         url = urlsplit(text)
         port = url.port
     except ValueError:
         raise wanted from None
-    if url.scheme not in ("http", "https") or not url.hostname or port == 0 or url.query or url.fragment:
+    if not _URL.fullmatch(text) or not url.hostname or port == 0 or "@" in url.netloc:
         raise wanted
     return text.rstrip("/")
+
+
+def _region(text: str) -> str:
+    if not _REGION.fullmatch(text):
+        raise ValueError("a region such as us-east-1")
+    return text
 
 
 def _keys(text: str) -> tuple[str, ...]:
@@ -73,7 +78,7 @@ VARIABLES = (
         "Where images live: `local` (files and SQLite) or `aws` (S3 and DynamoDB)",
     ),
     Variable("DATA_DIR", "data_dir", "./data", Path, "The directory that holds everything"),
-    Variable("HOST", "host", "127.0.0.1", _text, "The address to listen on"),
+    Variable("HOST", "host", "127.0.0.1", str, "The address to listen on"),
     Variable("PORT", "port", "8000", _integer(0, 65_535), "The port to listen on; 0 takes a free one"),
     Variable("WORKERS", "workers", "1", _integer(1, 64), "Server processes"),
     Variable(
@@ -91,8 +96,8 @@ VARIABLES = (
         _integer(1, 1 << 31),
         "Pixels that one image may have: width × height × frames",
     ),
-    Variable("BUCKET_NAME", "bucket_name", "image-service-bucket", _text, "aws: the bucket"),
-    Variable("TABLE_NAME", "table_name", "image-metadata", _text, "aws: the table"),
+    Variable("BUCKET_NAME", "bucket_name", "image-service-bucket", str, "aws: the bucket"),
+    Variable("TABLE_NAME", "table_name", "image-metadata", str, "aws: the table"),
     Variable(
         "USE_LOCALSTACK",
         "use_localstack",
@@ -103,10 +108,10 @@ VARIABLES = (
     Variable("AWS_ENDPOINT_URL", "endpoint", "", _endpoint, "aws: the endpoint of S3 and DynamoDB, if not AWS's own"),
     Variable("AWS_ENDPOINT_URL_S3", "s3_endpoint", "", _endpoint, "aws: the endpoint of S3 alone"),
     Variable("AWS_ENDPOINT_URL_DYNAMODB", "dynamodb_endpoint", "", _endpoint, "aws: the endpoint of DynamoDB alone"),
-    Variable("AWS_ACCESS_KEY_ID", "access_key_id", "", _text, "aws: credentials, as Lambda sets them"),
-    Variable("AWS_SECRET_ACCESS_KEY", "secret_access_key", "", _text, "aws: credentials", secret=True),
-    Variable("AWS_SESSION_TOKEN", "session_token", "", _text, "aws: of temporary credentials", secret=True),
-    Variable("AWS_DEFAULT_REGION", "region", "us-east-1", _text, "The region that signatures are made for"),
+    Variable("AWS_ACCESS_KEY_ID", "access_key_id", "", str, "aws: credentials, as Lambda sets them"),
+    Variable("AWS_SECRET_ACCESS_KEY", "secret_access_key", "", str, "aws: credentials", secret=True),
+    Variable("AWS_SESSION_TOKEN", "session_token", "", str, "aws: of temporary credentials", secret=True),
+    Variable("AWS_DEFAULT_REGION", "region", "us-east-1", _region, "The region that signatures are made for"),
     Variable(
         "S3_PUBLIC_ENDPOINT",
         "public_endpoint",

@@ -10,10 +10,12 @@ ServiceError
 │   ├── ObjectNotFound
 │   └── RouteNotFound
 ├── MethodNotAllowed
+├── RequestTimeout
 ├── PayloadTooLarge
 ├── UnsupportedRequestBody      the request's own Content-Type
 ├── UnsupportedImageFormat      the bytes are not of a format that is accepted
 ├── RangeNotSatisfiable
+├── RequestHeadTooLarge
 ├── UnacceptableImage
 │   ├── UndecodableImage
 │   ├── TooManyPixels
@@ -107,6 +109,11 @@ class MethodNotAllowed(ServiceError):
     title = "The route does not take this method"
 
 
+class RequestTimeout(ServiceError):
+    code = "request_timeout"
+    title = "The client stopped in the middle of its request"
+
+
 class PayloadTooLarge(ServiceError):
     code = "payload_too_large"
     title = "The upload is too large"
@@ -129,6 +136,11 @@ class RangeNotSatisfiable(ServiceError):
     def __init__(self, size: int) -> None:
         super().__init__(f"The object has {size} bytes.")
         self.size = size
+
+
+class RequestHeadTooLarge(ServiceError):
+    code = "request_head_too_large"
+    title = "Request line and headers are too large"
 
 
 class UnacceptableImage(ServiceError):

@@ -71,9 +71,9 @@ def decode_base64(text: str) -> bytes:
 
     Raises ValueError with what is wanted.
     """
-    if text.startswith("data:"):
+    if text[:5].lower() == "data:":
         header, comma, text = text.partition(",")
-        if not comma or not header.endswith(";base64"):
+        if not comma or not header.lower().endswith(";base64"):
             raise ValueError("wants a data URI of the form data:image/...;base64,...")
     encoded = text.encode()
     if _WHITESPACE.search(encoded):

@@ -28,6 +28,13 @@ class Credentials(NamedTuple):
     session_token: str | None = None
 
 
+class Verified(NamedTuple):
+    """What a URL that may be followed says: its own parameters, and the moment from which it is refused."""
+
+    parameters: Mapping[str, str]
+    expires_at: dt.datetime
+
+
 class PresignedUrl(NamedTuple):
     """A URL and the moment from which it is refused."""
 
@@ -82,8 +89,8 @@ def verify(
     secret_for: Callable[[str], str | None],
     region: str,
     now: dt.datetime,
-) -> dict[str, str]:
-    """Check a presigned URL, taken apart but still percent-encoded, and return its own (not `X-Amz-`) parameters.
+) -> Verified:
+    """Check a presigned URL, taken apart but still percent-encoded.
 
     The URL must be spelt exactly as `presign` spells it: another spelling of the same is refused too, so that every
     changed byte is. Raises SignatureInvalid or LinkExpired.
@@ -110,11 +117,13 @@ def verify(
     expected = _signature(secret, time, scope, _canonical_request(method, path, unsigned, host.lower()))
     if not hmac.compare_digest(signature.encode(), expected.encode()):
         raise SignatureInvalid("The link's signature does not match its address, method or parameters.")
-    if now >= started + dt.timedelta(seconds=int(expires_in)):
+    expires_at = started + dt.timedelta(seconds=int(expires_in))
+    if now >= expires_at:
         raise LinkExpired("The link has expired. Ask for a new one.")
     if started > now + CLOCK_SKEW:
         raise SignatureInvalid("The link is signed for a time that has not come.")
-    return {name: value for name, value in values.items() if not name.startswith("X-Amz-")}
+    own = {name: value for name, value in values.items() if not name.startswith("X-Amz-")}
+    return Verified(own, expires_at)
 
 
 def _taken_apart(path: str, query: str) -> tuple[dict[str, str], str]:

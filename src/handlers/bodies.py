@@ -13,7 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from ..common.errors import InvalidRequest, PayloadTooLarge, UnsupportedRequestBody
+from ..common.errors import FieldError, InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedRequestBody
 from ..common.payload import SPOOL_LIMIT, Payload, decode_base64, spool
 from ..models.image import NewImage
 from .parameters import Reader, query_values
@@ -22,8 +22,13 @@ from .schemas import UploadFields
 # Beside the picture: the other fields, in the worst encoding, and the multipart boundaries.
 OVERHEAD = 64 * 1024
 MAX_FIELDS = 64
+IDLE_TIMEOUT = 20  # seconds that a client may keep silent in the middle of a body
+MAX_FILES = 2  # one too many, to say so
 
 _fields = Reader(UploadFields)
+_FILE = frozenset({"file"})
+_JSON_ONLY = frozenset({"image_data", "content_type"})
+_WANTS_BYTES = "wants a picture, got nothing"
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
@@ -42,6 +47,9 @@ async def new_image(request: Request, *, max_image_size: int, cpu: Executor) -> 
 
     Raises InvalidRequest, PayloadTooLarge or UnsupportedRequestBody.
     """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise UnsupportedRequestBody(f"Content-Encoding is {encoding}; wants the body as it is.")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
         read = _multipart(request, max_image_size)
@@ -62,21 +70,22 @@ async def _multipart(request: Request, max_image_size: int) -> AsyncIterator[New
     parser = _FormParser(
         request.headers,
         _bounded(request, max_body_size(max_image_size)),
-        max_files=1,
+        max_files=MAX_FILES,
         max_fields=MAX_FIELDS,
         max_part_size=OVERHEAD,
     )
     form = await parser.parse_whole()
     try:
-        file = _uploaded_file(form)
         values = query_values(request)
         for name, value in form.multi_items():
-            if isinstance(value, str) and value:  # HTML forms send every field, empty ones too
+            if isinstance(value, str) and value and name != "file":  # HTML forms send every field, empty ones too
                 values.setdefault(name, []).append(value)
-        _refuse_empty("file", file.size or 0)
-        if file.filename and "filename" not in values:
+        file, errors = _uploaded_file(form)
+        if file and file.filename and "filename" not in values:
             values["filename"] = [file.filename]
-        yield _assembled(Payload(file.file, file.size or 0), _fields.read(values))
+        fields = _fields.read(values, besides=_FILE, errors=errors)
+        assert file is not None  # noqa: S101 - else there was an error
+        yield _assembled(Payload(file.file, file.size or 0), fields)
     finally:
         await form.close()
 
@@ -93,26 +102,38 @@ class _FormParser(MultiPartParser):
     async def parse_whole(self) -> FormData:
         """Raise InvalidRequest for what is no form, or not all of one."""
         try:
+            form = await self._parsed()
+        except BaseException:
+            for file in self._files_to_close_on_error:
+                file.close()
+            raise
+        return form
+
+    async def _parsed(self) -> FormData:
+        try:
             form = await self.parse()
-            if self.is_whole:
-                return form
-            problem = "it ends before its last boundary"
         except MultiPartException as error:
-            problem = error.message
+            raise InvalidRequest.field("body", f"wants a multipart form as of RFC 7578: {error.message}") from None
         except (KeyError, ValueError):
-            problem = "it can't be read"
-        for file in self._files_to_close_on_error:
-            file.close()
-        raise InvalidRequest.field("body", f"wants a multipart form as of RFC 7578: {problem}")
+            raise InvalidRequest.field("body", "wants a multipart form as of RFC 7578") from None
+        if not self.is_whole:
+            raise InvalidRequest.field("body", "wants a multipart form to its last boundary")
+        return form
 
 
-def _uploaded_file(form: FormData) -> UploadFile:
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            if name != "file":
-                raise InvalidRequest.field(name, 'wants text here: the picture goes in the part "file"')
-            return value
-    raise InvalidRequest.field("file", "wants a part with a file name that holds the picture")
+def _uploaded_file(form: FormData) -> tuple[UploadFile | None, list[FieldError]]:
+    """Return the picture's part, or what is wrong with it."""
+    files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
+    errors = [
+        FieldError(name, 'wants text here: the picture goes in the part "file"') for name, _ in files if name != "file"
+    ]
+    if not files or isinstance(form.get("file"), str) or any(isinstance(v, str) for v in form.getlist("file")):
+        errors.append(FieldError("file", "wants a part with a file name that holds the picture"))
+    elif len(files) > 1 and not errors:
+        errors.append(FieldError("file", "wants one picture, got several"))
+    elif not errors and not files[0][1].size:
+        errors.append(FieldError("file", _WANTS_BYTES))
+    return (files[0][1] if files else None), errors
 
 
 @asynccontextmanager
@@ -120,47 +141,50 @@ async def _json(request: Request, max_image_size: int, cpu: Executor) -> AsyncIt
     async with _spooled(request, max_json_body_size(max_image_size)) as body:
         # On the threads for heavy work: a body and what is made of it are some fifty megabytes at the worst, so few
         # may be taken apart at a time.
-        content, payload = await asyncio.get_running_loop().run_in_executor(cpu, _decoded_json, body)
+        content, payload, errors = await asyncio.get_running_loop().run_in_executor(cpu, _decoded_json, body)
     try:
         values = query_values(request)
         for name, value in content.items():
             if value is not None:
                 values.setdefault(name, []).append(value)
-        yield _assembled(payload, _fields.read(values))
+        yield _assembled(payload, _fields.read(values, besides=_JSON_ONLY, errors=errors))
     finally:
         payload.close()
 
 
-def _decoded_json(body: Payload) -> tuple[dict[str, object], Payload]:
-    """Return a JSON upload's fields, and the picture out of it."""
+def _decoded_json(body: Payload) -> tuple[dict[str, object], Payload, list[FieldError]]:
+    """Return a JSON upload's fields, and the picture out of it or what is wrong with it."""
     try:
         content = msgspec.json.decode(body.open().read(), type=dict[str, object])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest.field("body", f"wants a JSON object: {error}") from None
-    content_type, image_data = content.pop("content_type", None), content.pop("image_data", None)
-    if not isinstance(content_type, str | None):
-        raise InvalidRequest.field("content_type", "wants text")
-    if not isinstance(image_data, str):
-        raise InvalidRequest.field("image_data", "wants the picture in base64, or as a base64 data URI")
+    errors = []
+    if not isinstance(content.pop("content_type", None), str | None):
+        errors.append(FieldError("content_type", "wants text"))
+    data = b""
     try:
-        data = decode_base64(image_data)
+        data = _decoded_picture(content.pop("image_data", None))
     except ValueError as error:
-        raise InvalidRequest.field("image_data", str(error)) from None
-    _refuse_empty("image_data", len(data))
-    return content, Payload.of(data)
+        errors.append(FieldError("image_data", str(error)))
+    return content, Payload.of(data), errors
+
+
+def _decoded_picture(image_data: object) -> bytes:
+    data = decode_base64(image_data) if isinstance(image_data, str) else None
+    if data is None:
+        raise ValueError("wants the picture in base64, or as a base64 data URI")
+    if not data:
+        raise ValueError(_WANTS_BYTES)
+    return data
 
 
 @asynccontextmanager
 async def _raw(request: Request, max_image_size: int) -> AsyncIterator[NewImage]:
     fields = _fields.read(query_values(request))
     async with _spooled(request, max_body_size(max_image_size)) as payload:
-        _refuse_empty("body", payload.size)
+        if payload.size == 0:
+            raise InvalidRequest.field("body", _WANTS_BYTES)
         yield _assembled(payload, fields)
-
-
-def _refuse_empty(field: str, size: int) -> None:
-    if size == 0:
-        raise InvalidRequest.field(field, "wants a picture, got nothing")
 
 
 @asynccontextmanager
@@ -187,11 +211,20 @@ async def _bounded(request: Request, most: int) -> AsyncGenerator[bytes]:
     if _LENGTH.fullmatch(declared) and int(declared) > most:
         raise too_large
     size = 0
-    async for chunk in request.stream():
+    chunks = aiter(request.stream())
+    while (chunk := await _next(chunks)) is not None:
         size += len(chunk)
         if size > most:
             raise too_large
         yield chunk
+
+
+async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
+    try:
+        async with asyncio.timeout(IDLE_TIMEOUT):
+            return await anext(chunks, None)
+    except TimeoutError:
+        raise RequestTimeout(f"Nothing more of the body came for {IDLE_TIMEOUT} seconds.") from None
 
 
 def _assembled(payload: Payload, fields: UploadFields) -> NewImage:

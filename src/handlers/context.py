@@ -1,5 +1,6 @@
 """What surrounds every request: its id, one log line, and a problem for whatever nobody foresaw."""
 
+import asyncio
 import logging
 import re
 import time
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..common.errors import InternalError, ServiceError
+from ..common.errors import InternalError, ServiceError, StoreUnavailable
 from ..common.ids import is_id
 from ..common.logging import request_id
 from .problems import from_http_exception, problem_response, status_of
@@ -49,6 +50,12 @@ class RequestContext:
             await self._app(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST
+        except asyncio.CancelledError:
+            # The server ends and waits no longer. What a store was doing goes on; a retry finds out what became of it.
+            if not status:
+                await problem_response(StoreUnavailable("The server is shutting down."))(
+                    scope, receive, send_with_headers
+                )
         except Exception:
             log.exception("unexpected error")
             if status:
@@ -102,7 +109,7 @@ def _log_request(scope: Scope, status: int, started: float) -> None:
         "status": status,
         "duration_ms": round((time.perf_counter() - started) * 1000, 2),
     }
-    image_id = scope.get("path_params", {}).get("image_id", "")
+    image_id = scope.get("path_params", {}).get("image_id") or scope.get("state", {}).get("image_id", "")
     if is_id(image_id):
         fields["image_id"] = image_id
     log.info("request", extra=fields)

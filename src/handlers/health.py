@@ -11,6 +11,7 @@ from ..models.page import MAX_LIMIT
 from .answers import json_response, services_of
 from .bodies import max_body_size, max_json_body_size
 from .openapi import STORE_PROBLEMS, spec
+from .parameters import no_parameters, query_values
 from .schemas import AcceptedFormat, Health, Limits
 
 
@@ -37,6 +38,7 @@ async def readyz(request: Request) -> Response:
 @spec.validate(resp=Answers(HTTP_200=Limits), tags=("service",), operation_id="get_limits", skip_validation=True)
 async def limits(request: Request) -> Response:
     """Tell what this deployment accepts."""
+    no_parameters.read(query_values(request))
     settings = services_of(request).settings
     return json_response(
         Limits(

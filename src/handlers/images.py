@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -16,7 +15,7 @@ from ..models.page import ImageQuery, Page
 from .answers import NO_STORE, json_response, matches_etag, origin_of, prefix_of, services_of
 from .bodies import new_image
 from .openapi import IMAGE_ID, STORE_PROBLEMS, spec
-from .parameters import Nothing, Reader, query_values
+from .parameters import Reader, no_parameters, query_values
 from .schemas import (
     Cursor,
     ImageList,
@@ -31,7 +30,6 @@ from .schemas import (
 
 _list_parameters = Reader(ListParameters)
 _image_parameters = Reader(ImageParameters)
-_no_parameters = Reader(Nothing)
 
 
 @spec.validate(
@@ -60,6 +58,7 @@ async def upload(request: Request) -> Response:
     services = services_of(request)
     async with new_image(request, max_image_size=services.settings.max_image_size, cpu=services.cpu) as new:
         image, created = await services.images.upload(new)
+    request.state.image_id = image.image_id
     headers = {"Location": f"{prefix_of(request)}/images/{image.image_id}", "ETag": _etag(image)}
     return json_response(image, status=201 if created else 200, headers=headers)
 
@@ -117,7 +116,7 @@ async def get_image(request: Request) -> Response:
 )
 async def delete_image(request: Request) -> Response:
     """Delete an image and its bytes."""
-    _no_parameters.read(query_values(request))
+    no_parameters.read(query_values(request))
     await services_of(request).images.delete(request.path_params["image_id"])
     return Response(status_code=204)
 
@@ -136,8 +135,9 @@ def _query(parameters: ListParameters) -> ImageQuery:
     )
 
 
-def _link(request: Request, image: Image, **options: Any) -> Link:
-    return services_of(request).links.link(image, origin=origin_of(request), **options)
+def _link(request: Request, image: Image, *, expires_in: int | None = None, download: bool = False) -> Link:
+    links = services_of(request).links
+    return links.link(image, origin=origin_of(request), expires_in=expires_in, download=download)
 
 
 def _linked(image: Image, link: Link) -> LinkedImage:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from email.utils import format_datetime
+from pathlib import PurePosixPath
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -21,23 +22,22 @@ _OVERRIDES = {
     "response-content-type": "Content-Type",
     "response-expires": "Expires",
 }
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
 AT_ONCE = 256 * 1024  # bytes that are sent as one, which costs less than streaming them
-# Private, since the link is a secret; immutable, since a key's bytes never change.
-_CACHE_CONTROL = "private, max-age=604800, immutable"
 
 
 async def serve_object(request: Request) -> Response:
     """Serve an object, or a range of it, to whoever has a link with a valid signature."""
     services = services_of(request)
-    parameters = services.links.verify(
+    parameters, life = services.links.verify(
         request.method,
         path=request.scope["raw_path"].decode("latin-1").partition("?")[0],
         query=request.scope["query_string"].decode("latin-1"),
         host=request.headers.get("host", ""),
     )
+    request.state.image_id = PurePosixPath(request.path_params["key"]).stem
     info = await services.objects.head(request.path_params["key"])
-    headers = _headers(info, parameters)
+    headers = _headers(info, parameters, life)
     if matches_etag(request, info.etag):
         return Response(status_code=304, headers={name: headers[name] for name in ("ETag", "Cache-Control")})
     start, end, status = 0, info.size, 200
@@ -53,13 +53,14 @@ async def serve_object(request: Request) -> Response:
     return StreamingResponse(chunks, status_code=status, headers=headers)
 
 
-def _headers(info: ObjectInfo, parameters: Mapping[str, str]) -> dict[str, str]:
+def _headers(info: ObjectInfo, parameters: Mapping[str, str], life: int) -> dict[str, str]:
     headers = {
         "Content-Type": CONTENT_TYPE_OF.get(info.key.rpartition(".")[2], "application/octet-stream"),
         "ETag": info.etag,
         "Last-Modified": format_datetime(info.modified_at, usegmt=True),
         "Accept-Ranges": "bytes",
-        "Cache-Control": _CACHE_CONTROL,
+        # Private, since the link is a secret, and no longer than it works; immutable, since a key's bytes never change.
+        "Cache-Control": f"private, max-age={life}, immutable",
     }
     headers.update({_OVERRIDES[name]: value for name, value in parameters.items() if name in _OVERRIDES})
     return headers

@@ -1,8 +1,10 @@
 """Reading a model's fields from a query string, a form or a JSON object, naming every field that is wrong."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import Request
@@ -10,6 +12,9 @@ from starlette.requests import Request
 from ..common.errors import FieldError, InvalidRequest
 
 Values = Mapping[str, Sequence[object]]
+
+
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 
 
 class Wants(NamedTuple):
@@ -28,6 +33,7 @@ class _Field(NamedTuple):
     name: str
     type: Any
     wants: Wants
+    is_integer: bool
 
 
 class Reader[T: msgspec.Struct]:
@@ -38,16 +44,15 @@ class Reader[T: msgspec.Struct]:
         self._fields = tuple(_fields(model))
         self._names = frozenset(field.name for field in self._fields)
 
-    def read(self, values: Values) -> T:
+    def read(self, values: Values, *, besides: frozenset[str] = frozenset(), errors: Sequence[FieldError] = ()) -> T:
         """Build the Struct. A number may be one, or the text of one.
 
-        Raises InvalidRequest that names every field at fault.
+        Fields named in `besides` are read by somebody else, and `errors` are what was found wrong with them. Raises
+        InvalidRequest that names every field at fault.
         """
-        errors = [
-            FieldError(_encodable(name), f"is not known here; known are {', '.join(sorted(self._names))}")
-            for name in values
-            if name not in self._names
-        ]
+        known = sorted(self._names | besides)
+        unknown = f"is not known here; known are {', '.join(known)}" if known else "is not known here; nothing is"
+        errors = [*errors, *(FieldError(_encodable(name), unknown) for name in values if name not in self._names)]
         found: dict[str, object] = {}
         for field in self._fields:
             given = values.get(field.name)
@@ -62,14 +67,15 @@ class Reader[T: msgspec.Struct]:
         return self._model(**found)
 
 
-class Nothing(msgspec.Struct, frozen=True):
-    """The query of a route that takes no parameters."""
-
-
 def query_values(request: Request) -> dict[str, list[object]]:
-    """Return the query's parameters, each with all its values."""
+    """Return the query's parameters, each with all its values. Raises InvalidRequest if it is not text."""
     values: dict[str, list[object]] = {}
-    for name, value in request.query_params.multi_items():
+    query = request.scope["query_string"].decode("latin-1")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise InvalidRequest.field("query", "wants percent-encoded UTF-8") from None
+    for name, value in pairs:
         values.setdefault(name, []).append(value)
     return values
 
@@ -81,7 +87,8 @@ def _fields(model: type[msgspec.Struct]) -> list[_Field]:
         if get_origin(hint) is not Annotated:
             raise TypeError(f"{model.__name__}.{name} does not say what it wants")
         wants = next(extra for extra in get_args(hint)[1:] if isinstance(extra, Wants))
-        fields.append(_Field(name, _type_when_given(hint), wants))
+        type_ = _type_when_given(hint)
+        fields.append(_Field(name, type_, wants, is_integer=get_args(type_)[:1] == (int,)))
     return fields
 
 
@@ -105,6 +112,8 @@ def _read(field: _Field, given: Sequence[object]) -> object:
         if not isinstance(value, str):
             raise ValueError(f"wants {field.wants.text}, got {_shown(value)}")
         return normal(value)
+    if isinstance(value, float) or (field.is_integer and isinstance(value, str) and not _INTEGER.fullmatch(value)):
+        raise ValueError(f"wants {field.wants.text}, got {_shown(value)}")
     try:
         return msgspec.convert(value, field.type, strict=False)
     except msgspec.ValidationError:
@@ -119,3 +128,10 @@ def _encodable(text: str) -> str:
 def _shown(value: object) -> str:
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class _Nothing(msgspec.Struct, frozen=True):
+    pass
+
+
+no_parameters = Reader(_Nothing)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from multiprocessing.connection import wait
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,6 +22,7 @@ from ..common import logging
 from ..common.config import Settings
 from ..common.errors import ConfigurationError
 from .app import from_environment
+from .http_protocol import BoundedHttpProtocol
 
 GRACE = 30  # seconds that requests in flight get when the server is told to end
 KEEP_ALIVE = 75  # seconds
@@ -33,8 +35,7 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     `announce` gets the URL once it answers. Raises ConfigurationError if the address or the stores can't be had.
     """
     logging.configure(settings.log_level)
-    _refuse_open_address(settings)
-    listener = _bind(settings.host, settings.port)
+    listener = _bind(settings)
     asyncio.run(_try(settings))
     config = uvicorn.Config(
         f"{__name__}:worker_app",
@@ -42,6 +43,7 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         workers=settings.workers,
         log_config=None,
         access_log=False,
+        http=BoundedHttpProtocol,
         server_header=False,
         timeout_graceful_shutdown=GRACE,
         timeout_keep_alive=KEEP_ALIVE,
@@ -80,29 +82,25 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _refuse_open_address(settings: Settings) -> None:
-    if settings.allow_anonymous or _is_loopback(settings.host):
-        return
-    raise ConfigurationError(
-        f"HOST: got {settings.host!r}, wants a loopback address such as 127.0.0.1: nobody is asked who they are, "
-        "so whoever reaches the address may do everything (ALLOW_ANONYMOUS=1 allows that)"
-    )
+type Address = tuple[int, int, int, Any]
 
 
-def _is_loopback(host: str) -> bool:
+def _resolve(settings: Settings) -> list[Address]:
     try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise ConfigurationError(f"HOST: got {host!r}, wants an address of this machine ({error})") from error
+        raise ConfigurationError(f"HOST: got {settings.host!r}, wants an address of this machine ({error})") from error
+    if not settings.allow_anonymous and not all(ip_address(str(address[0])).is_loopback for *_, address in found):
+        raise ConfigurationError(
+            f"HOST: got {settings.host!r}, wants a loopback address such as 127.0.0.1: nobody is asked who they are, "
+            "so whoever reaches the address may do everything (ALLOW_ANONYMOUS=1 allows that)"
+        )
+    return [(family, kind, protocol, address) for family, kind, protocol, _, address in found]
+
+
+def _bind(settings: Settings) -> socket.socket:
     failures = []
-    for family, kind, protocol, _, address in addresses:
+    for family, kind, protocol, address in _resolve(settings):
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -113,7 +111,9 @@ def _bind(host: str, port: int) -> socket.socket:
             failures.append(error.strerror)
         else:
             return listener
-    raise ConfigurationError(f"HOST, PORT: got {host!r}, {port}, wants an address that is free ({failures[0]})")
+    raise ConfigurationError(
+        f"HOST, PORT: got {settings.host!r}, {settings.port}, wants an address that is free ({failures[0]})"
+    )
 
 
 def _announce(listener: socket.socket, announce: Callable[[str], None]) -> None:

@@ -64,13 +64,17 @@ def _skip_color_table(file: IO[bytes], flags: int) -> None:
         file.seek(3 << (flags & 0x07) + 1, 1)
 
 
-def _png(file: IO[bytes], size: int) -> None:
+def _png(file: IO[bytes], size: int) -> int:
     file.seek(8)
     kind = b""
+    frames = 0
     while kind != b"IEND":
         length, kind = struct.unpack(">I4s", file.read(8))
+        if kind == b"fcTL":
+            frames = _counted(frames)
         if file.seek(length + 4, 1) > size:
             raise BrokenContainer
+    return max(frames, 1)
 
 
 def _webp(file: IO[bytes], size: int) -> int:
@@ -89,20 +93,38 @@ def _webp(file: IO[bytes], size: int) -> int:
     return max(frames, 1)
 
 
-def _avif(file: IO[bytes], size: int) -> None:
-    position = 0
-    while position < size:
+_TO_SAMPLES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz")
+
+
+def _avif(file: IO[bytes], size: int) -> int | None:
+    return _samples(file, 0, size, 0) or None
+
+
+def _samples(file: IO[bytes], start: int, end: int, depth: int) -> int:
+    """Return how many frames the longest track in these boxes has; 0 without a track."""
+    most = 0
+    position = start
+    while position < end:
         file.seek(position)
-        length, _ = struct.unpack(">I4s", file.read(8))
+        length, kind = struct.unpack(">I4s", file.read(8))
         if length == 1:
             (length,) = struct.unpack(">Q", file.read(8))
         elif length == 0:
-            return  # to the end of the file
-        if length < 8:
+            length = end - position
+        contents, position = file.tell(), position + length
+        if length < 8 or position > end:
             raise BrokenContainer
-        position += length
-    if position > size:
-        raise BrokenContainer
+        if kind != _TO_SAMPLES[depth]:
+            continue
+        if kind != b"stsz":
+            most = max(most, _samples(file, contents, position, depth + 1))
+        else:
+            file.seek(contents + 8)
+            (samples,) = struct.unpack(">I", file.read(4))
+            if samples > MAX_FRAMES:
+                raise TooManyFrames(MAX_FRAMES)
+            most = max(most, samples)
+    return most
 
 
 def _tiff(file: IO[bytes], size: int) -> int:

@@ -21,7 +21,7 @@ from .vips import pyvips
 
 BYTES_PER_ALLOWED_PIXEL = 6  # of memory that decoders share; the hungriest picture that is allowed wants more, alone
 PLACEHOLDER_EDGE = 16  # pixels
-JPEG_SHRINK = 8  # the decoder can leave out the pixels, not the bits, of a JPEG: every bit is still read
+JPEG_SHRINKS = (8, 4, 2)  # the decoder can leave out the pixels, not the bits, of a JPEG: every bit is still read
 
 # Loaders by format. An explicit loader, since libvips' own guess would also try the ones we do not accept.
 _LOADERS = {
@@ -36,11 +36,15 @@ _STACKED = {"gif", "webp"}  # animations whose frames libvips can put above one 
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What stands before the pixels: the size as stored, how many frames of it, and the pixels of all of them."""
+    """What stands before the pixels: the size as stored, how many frames of it, and the pixels of all of them.
+
+    `pages` are the frames that the decoder reads: of an animated PNG or AVIF, the first. `memory` is in bytes.
+    """
 
     format: str
     width: int
     height: int
+    pages: int
     frames: int
     pixels: int
     orientation: int
@@ -123,17 +127,19 @@ def _read_header(name: str, payload: Payload) -> Header:
     counted = count_frames(name, payload.open(), payload.size)
     image = _load(name, payload)
     fields = set(image.get_fields())
-    frames = counted or (image.get("n-pages") if "n-pages" in fields else 1)
-    if frames > MAX_PAGES and name not in _STACKED:
-        raise TooManyFrames(MAX_PAGES)
+    pages = image.get("n-pages") if "n-pages" in fields else 1
+    frames = max(counted or 1, pages)
     pixels = image.width * image.height * frames
-    if frames > 1 and name not in _STACKED:
-        pages = (_load(name, payload, page=page) for page in range(frames))
-        pixels = sum(page.width * page.height for page in pages)
+    if pages > 1 and name not in _STACKED:
+        if pages > MAX_PAGES:
+            raise TooManyFrames(MAX_PAGES)
+        loaded = (_load(name, payload, page=page) for page in range(pages))
+        pixels = sum(page.width * page.height for page in loaded)
     return Header(
         format=name,
         width=image.width,
         height=image.height,
+        pages=pages,
         frames=frames,
         pixels=pixels,
         # libheif has turned the picture already.
@@ -169,20 +175,23 @@ def _measure(header: Header, payload: Payload) -> Picture:
 
 def _read_further_frames(header: Header, payload: Payload) -> None:
     """Decode what the shown frame does not show, only to see that it can be."""
-    if header.frames == 1:
+    if header.pages == 1:
         return
     if header.format in _STACKED:
         _load(header.format, payload, n=-1).avg()
         return
     # All of them: the one that an AVIF shows need not be the first.
-    for page in range(header.frames):
+    for page in range(header.pages):
         _load(header.format, payload, page=page).avg()
 
 
 def _first_frame(header: Header, payload: Payload) -> pyvips.Image:
-    if header.format == "jpeg" and min(header.width, header.height) >= JPEG_SHRINK * PLACEHOLDER_EDGE:
-        return _load(header.format, payload, shrink=JPEG_SHRINK)
-    return _load(header.format, payload)
+    if header.format != "jpeg":
+        return _load(header.format, payload)
+    # libvips rounds the shrunk height down, and does not read the lines that this leaves out.
+    edge = min(header.width, header.height)
+    fits = (by for by in JPEG_SHRINKS if header.height % by == 0 and edge >= by * PLACEHOLDER_EDGE)
+    return _load(header.format, payload, shrink=next(fits, 1))
 
 
 def _miniature(image: pyvips.Image) -> pyvips.Image:

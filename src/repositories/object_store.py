@@ -101,6 +101,8 @@ class LocalObjectStore(ObstoreObjectStore):
 
     def _write(self, key: str, payload: Payload, content_type: str) -> None:
         path = self._root / key
+        if not self._root.is_dir():  # an unmounted disk, say: obstore would make it anew, and what it held seem lost
+            raise StoreFailed("The directory of the objects is gone.")
         try:
             obstore.put(self._store, key, payload.content())
             sync(path)

@@ -57,22 +57,24 @@ class LinkService:
         )
         return Link(signed.url, signed.expires_at)
 
-    def verify(self, method: str, *, path: str, query: str, host: str) -> Mapping[str, str]:
-        """Check a link that a client follows and return its `response-*` parameters.
+    def verify(self, method: str, *, path: str, query: str, host: str) -> tuple[Mapping[str, str], int]:
+        """Check a link that a client follows; return its `response-*` parameters and the seconds it has to live.
 
         `path` and `query` are percent-encoded, as received. A link that was signed for GET serves HEAD too: S3 is
         stricter, but HEAD tells nothing that GET does not. Raises SignatureInvalid or LinkExpired.
         """
         url = urlsplit(self._public_endpoint or "")
-        return sigv4.verify(
+        now = self._now()
+        verified = sigv4.verify(
             "GET" if method == "HEAD" else method,
             url.path + path,
             query,
             sigv4.host_header(url.scheme, url.netloc) or host,
             secret_for=self._secrets.get,
             region=self._region,
-            now=self._now(),
+            now=now,
         )
+        return verified.parameters, int((verified.expires_at - now).total_seconds())
 
 
 def content_disposition(disposition: str, filename: str) -> str:

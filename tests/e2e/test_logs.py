@@ -79,11 +79,12 @@ def test_each_request_is_one_line(logging_server: Server) -> None:
     http = logging_server.http
     uploaded = upload(logging_server)
     image_id = uploaded.json()["image_id"]
-    check_request_line(logging_server, uploaded, "/images")
+    check_request_line(logging_server, uploaded, "/images", image_id=image_id)
     check_request_line(logging_server, http.get("/images", params={"limit": 1}), "/images")
     got = http.get(f"/images/{image_id}")
     check_request_line(logging_server, got, "/images/{image_id}", image_id=image_id)
-    check_request_line(logging_server, http.get(got.json()["url"]), "/objects/{key:path}")
+    served = http.get(got.json()["url"])
+    check_request_line(logging_server, served, "/objects/{key:path}", image_id=image_id)
     check_request_line(logging_server, http.get("/images", params={"limit": "no"}), "/images")
     check_request_line(logging_server, http.get("/healthz"), "/healthz")
     deleted = http.delete(f"/images/{image_id}")

@@ -244,3 +244,13 @@ async def test_a_plus_that_was_not_encoded(client: httpx.AsyncClient) -> None:
 
 async def test_a_list_is_not_kept_by_caches(client: httpx.AsyncClient) -> None:
     assert (await client.get("/images")).headers["cache-control"] == "private, no-cache"
+
+
+@pytest.mark.parametrize("limit", ["1.0", "1e1", "+1", "0x1", "1_0", "١"])
+async def test_a_limit_that_is_nearly_an_integer(client: httpx.AsyncClient, limit: str) -> None:
+    assert_problem(await client.get("/images", params={"limit": limit}), 400, "invalid_request", "limit")
+
+
+async def test_a_query_that_is_no_text(client: httpx.AsyncClient) -> None:
+    """Bytes that are not UTF-8 are not searched for as something else."""
+    assert_problem(await client.get("/images?tags=%FF"), 400, "invalid_request", "query")

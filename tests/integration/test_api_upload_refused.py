@@ -2,8 +2,10 @@
 
 import base64
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -35,7 +37,7 @@ MALFORMED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "form with the file under another name": (form(('form-data; name="image"; filename="a.png"', DATA)), ["image"]),
     "form with a text called file": (form(field("file", "not a file")), ["file"]),
     "form with a file and a text called file": (form(FILE, field("file", "x")), ["file"]),
-    "form with two files": (form(FILE, FILE), ["body"]),
+    "form with two files": (form(FILE, FILE), ["file"]),
     "form with an empty file": (form(('form-data; name="file"; filename="a.png"', b"")), ["file"]),
     "form with an unknown field": (form(FILE, field("color", "red")), ["color"]),
     "form with a field twice": (form(FILE, field("user_id", "a"), field("user_id", "a")), ["user_id"]),
@@ -244,3 +246,33 @@ async def test_a_content_length_that_is_none(client: httpx.AsyncClient, content_
     headers = [(b"Content-Type", content_type.encode()), (b"Content-Length", length)]
     answer = await client.post("/images", content=DATA, headers=headers)
     assert answer.status_code in ({201, 413} if content_type == "image/png" else {400, 413}), answer.text
+
+
+async def test_every_mistake_of_an_upload_is_named_at_once(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/images", json={"image": "x", "width": -1, "tags": 5, "content_type": 1})
+    assert_problem(answer, 400, "invalid_request", "image", "width", "tags", "content_type", "image_data")
+    answer = await client.post("/images", **form(field("width", "-1"), field("foo", "1")))
+    assert_problem(answer, 400, "invalid_request", "file", "width", "foo")
+    assert "file, filename" in answer.text  # what is known here
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+async def test_a_compressed_body(client: httpx.AsyncClient, settings: Settings, encoding: str) -> None:
+    """It is refused for what it is; the picture is not blamed."""
+    headers = {"Content-Type": "image/png", "Content-Encoding": encoding}
+    answer = await client.post("/images", content=DATA, headers=headers)
+    assert_problem(answer, 415, "unsupported_request_body")
+    await assert_nothing_stored(client, settings)
+
+
+async def test_a_client_that_falls_silent(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a body, for longer than it may."""
+    monkeypatch.setattr("src.handlers.bodies.IDLE_TIMEOUT", 0.05)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield DATA[:10]
+        await anyio.sleep(5)
+        yield DATA[10:]
+
+    answer = await client.post("/images", content=body(), headers={"Content-Type": "image/png"})
+    assert_problem(answer, 408, "request_timeout")

@@ -82,6 +82,32 @@ def test_a_cut_off_picture_is_refused(kind: str) -> None:
     assert [cut for cut in sorted(cuts) if not is_refused(data[:cut])] == []
 
 
+@pytest.mark.parametrize("subsampling", [0, 2], ids=["4:4:4", "4:2:0"])
+@pytest.mark.parametrize("height", [296, 300, 302, 450, 451])
+def test_the_last_lines_of_a_jpeg_count(height: int, subsampling: int) -> None:
+    """Whatever its height: the decoder's shortcut must not leave out the lines that do not fill a block."""
+    data = noise(400, height, "jpeg", subsampling=subsampling)
+    assert inspect(data).height == height
+    assert [lost for lost in (3_000, 1_500, 800) if not is_refused(data[:-lost])] == []
+
+
+@pytest.mark.parametrize(("name", "frames"), [("png", 5), ("avif", 5)])
+def test_frames_that_are_not_decoded_are_counted(name: str, frames: int) -> None:
+    """The decoder shows the first frame of an animated PNG or AVIF; the pixels of all count."""
+    payload = Payload.of(animation(name, frames, 40, 30))
+    assert INSPECTOR.inspect(payload).frames == frames
+    with pytest.raises(TooManyPixels, match=f"{frames * 1200} pixels"):
+        Inspector(max_pixels=frames * 1_200 - 1).inspect(payload)
+
+
+def test_boxes_in_boxes_without_end() -> None:
+    """A file of boxes that hold each other is walked, not climbed into."""
+    nested = b""
+    for _ in range(5_000):
+        nested = struct.pack(">I4s", 8 + len(nested), b"moov") + nested
+    assert is_refused(picture("avif")[:32] + nested)
+
+
 @pytest.mark.parametrize("kind", WHOLE)
 def test_a_picture_that_lost_its_last_bytes(kind: str) -> None:
     """What is accepted nevertheless has lost nothing: another decoder still reads all of it."""

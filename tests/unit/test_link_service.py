@@ -40,7 +40,7 @@ def follow(service: LinkService, url: str, *, method: str = "GET", prefix: str =
     parts = urlsplit(url)
     assert parts.path.startswith(prefix)
     path = parts.path.removeprefix(prefix)
-    return service.verify(method, path=path, query=parts.query, host=parts.netloc if host is None else host)
+    return service.verify(method, path=path, query=parts.query, host=parts.netloc if host is None else host)[0]
 
 
 def disposition_of(url: str) -> str:

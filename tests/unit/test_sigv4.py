@@ -41,7 +41,7 @@ def signed(path: str = PATH, **options: Any) -> PresignedUrl:
     return presign("GET", options.pop("origin", ORIGIN), path, **{**defaults, **options})
 
 
-def check(target: str, **options: Any) -> dict[str, str]:
+def check(target: str, **options: Any) -> Mapping[str, str]:
     """Verify `path?query` as a server gets it."""
     path, _, query = target.partition("?")
     defaults: dict[str, Any] = {
@@ -51,7 +51,7 @@ def check(target: str, **options: Any) -> dict[str, str]:
         "region": REGION,
         "now": NOW,
     }
-    return verify(path=path, query=query, **{**defaults, **options})
+    return verify(path=path, query=query, **{**defaults, **options}).parameters
 
 
 def target_of(url: str) -> str:
