@@ -1,0 +1,41 @@
+"""The AWS Lambda entry point: the same application behind API Gateway (REST and HTTP APIs) or a function URL.
+
+Everything is built when the module is loaded, once per cold start. `STORAGE` is `aws` here unless it is set.
+"""
+
+import asyncio
+import logging as stdlib_logging
+import os
+from typing import Any
+
+from mangum import Mangum
+
+from ..bootstrap import build_services
+from ..common import logging
+from ..common.config import Settings
+from .app import create_app
+from .stages import StagePrefix
+
+TEXT_TYPES = ["text/", "application/json", "application/problem+json"]  # all others go out in base64
+
+
+def _build() -> Mangum:
+    # Lambda keeps credentials and region in the environment under the names that we read.
+    settings = Settings.from_environment({"STORAGE": "aws", **os.environ})
+    logging.configure(settings.log_level)
+    try:
+        app = create_app(build_services(settings))
+    except Exception:
+        stdlib_logging.getLogger(__name__).exception("the start failed")
+        raise
+    asyncio.set_event_loop(asyncio.new_event_loop())  # Mangum uses the thread's loop, and each invocation the same one
+    return Mangum(StagePrefix(app), lifespan="off", text_mime_types=TEXT_TYPES)
+
+
+_adapter = _build()
+
+
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer one event of API Gateway or of a function URL."""
+    answer: dict[str, Any] = _adapter(event, context)
+    return answer

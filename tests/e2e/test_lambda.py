@@ -1,0 +1,149 @@
+"""The scenario through `lambda_handler`, with events of every kind, on the emulator's S3 and DynamoDB."""
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from src.handlers.stages import split_path
+from tests.e2e import scenario
+from tests.support.emulator import Emulator
+from tests.support.gateway import STAGE, GatewayTransport, function_url_event, http_event, rest_event
+from tests.support.pictures import picture
+from tests.support.server import ROOT, environment_with
+
+KINDS = {
+    "REST API": (rest_event, f"https://api.example.com/{STAGE}"),
+    "HTTP API": (http_event, f"https://api.example.com/{STAGE}"),
+    "function URL": (function_url_event, "https://abc.lambda-url.us-east-1.on.aws"),
+}
+
+
+@pytest.fixture(scope="module")
+def environment(emulator: Emulator) -> dict[str, str]:
+    """What a function's environment holds; STORAGE is not in it."""
+    return {
+        "BUCKET_NAME": emulator.new_bucket(),
+        "TABLE_NAME": emulator.new_table(),
+        "AWS_ENDPOINT_URL": emulator.url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+@pytest.fixture(scope="module")
+def handler(environment: dict[str, str]) -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        module = importlib.import_module("src.handlers.image_handler")
+        yield module.lambda_handler
+        sys.modules.pop("src.handlers.image_handler")
+
+
+@pytest.fixture(params=KINDS)
+def http(request: pytest.FixtureRequest, handler: Any) -> Iterator[httpx.Client]:
+    make_event, base_url = KINDS[request.param]
+    with httpx.Client(transport=GatewayTransport(handler, make_event), base_url=base_url) as http:
+        yield http
+
+
+def test_scenario(http: httpx.Client) -> None:
+    scenario.run(http)
+
+
+def test_bytes_arrive_as_they_were_sent(http: httpx.Client) -> None:
+    """Every value of a byte, also behind a picture that is JSON or text in no way."""
+    data = picture("tiff") + bytes(range(256)) * 4
+    image = http.post("/images", files={"file": ("a.tiff", data)}).json()
+    url = http.get(f"/images/{image['image_id']}").json()["url"]
+    assert httpx.get(url).content == data
+
+
+def test_the_prefix_is_in_every_link(http: httpx.Client) -> None:
+    """Location, the next page, the redirect, the documentation page's document."""
+    prefix = http.base_url.path.rstrip("/")
+    for _ in range(2):
+        answer = http.post("/images", files={"file": ("a.png", picture("png"))}, data={"tags": "prefix"})
+    assert answer.headers["location"] == f"{prefix}/images/{answer.json()['image_id']}"
+    page = http.get("/images", params={"tags": "prefix", "limit": 1})
+    assert page.links["next"]["url"].startswith(f"{prefix}/images?")
+    following = http.get(page.links["next"]["url"].removeprefix(prefix))
+    assert following.json()["images"][0]["image_id"] != page.json()["images"][0]["image_id"]
+    assert http.get("/").headers["location"] == f"{prefix}/docs"
+    assert http.get("/openapi.json").json()["servers"] == [{"url": prefix or "/"}]
+    assert http.get("/docs").text.startswith("<!doctype html>")
+    assert "SwaggerUIBundle" in http.get("/docs/docs.js").text
+
+
+def test_a_parameter_may_be_repeated(http: httpx.Client) -> None:
+    answer = http.post(
+        "/images",
+        params=[("tags", "one"), ("tags", "two & a half"), ("user_id", "a+b|c")],
+        content=picture("png"),
+        headers={"Content-Type": "image/png"},
+    )
+    assert answer.json()["tags"] == ["one", "two & a half"]
+    assert answer.json()["user_id"] == "a+b|c"
+
+
+def test_errors_are_problems(http: httpx.Client) -> None:
+    answer = http.get("/images", params={"limit": "0"})
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["errors"][0]["field"] == "limit"
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+    assert http.get("/nowhere").status_code == 404
+    assert http.get("/objects/originals/x").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("whole", "path", "proxy", "expected"),
+    [
+        ("/dev/images", "/images", "images", ("/dev", "/images")),
+        ("/dev/", "/", None, ("/dev", "/")),
+        ("/dev", "/", None, ("/dev", "/")),
+        ("/images", "/images", "images", ("", "/images")),
+        ("/", "/", None, ("", "/")),
+        ("/pictures/images", "/pictures/images", "images", ("/pictures", "/images")),
+        ("/images/images", "/images/images", "images", ("/images", "/images")),
+    ],
+)
+def test_the_prefix_of_a_rest_api(whole: str, path: str, proxy: str | None, expected: tuple[str, str]) -> None:
+    """With a stage, at a custom domain's root, and below its base path."""
+    event = {
+        "path": path,
+        "pathParameters": None if proxy is None else {"proxy": proxy},
+        "requestContext": {"path": whole, "stage": "dev"},
+    }
+    assert split_path(event) == expected
+
+
+def start(environment: dict[str, str], code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment_with(**environment), capture_output=True, text=True
+    )
+
+
+def test_a_cold_start_imports_no_other_sdk(environment: dict[str, str]) -> None:
+    """boto3 and botocore cost more time than the rest of a start together."""
+    done = start(environment, "import sys, src.handlers.image_handler; print(*sys.modules)")
+    assert done.returncode == 0, done.stderr
+    modules = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "pydynox" in modules
+    assert modules & {"boto3", "botocore", "uvicorn", "click", "pydantic", "PIL"} == set()
+
+
+def test_a_start_that_fails_says_why(environment: dict[str, str]) -> None:
+    without = {name: value for name, value in environment.items() if name != "AWS_SECRET_ACCESS_KEY"}
+    done = start(without, "import src.handlers.image_handler")
+    assert done.returncode != 0
+    line = json.loads(done.stderr.splitlines()[0])
+    assert line["message"] == "the start failed"
+    assert "AWS_SECRET_ACCESS_KEY" in line["traceback"]
