@@ -34,9 +34,13 @@ VARYING = (
 
 def rows(heading: str) -> list[list[str]]:
     """Return the cells of the first table below a heading, without its head."""
-    section = README.partition(f"{heading}\n")[2]
-    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
-    assert table, heading
+    return table_rows(README.partition(f"{heading}\n")[2])
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """Return the cells of the first table, without its head."""
+    table = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert table
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table[0].splitlines()[2:]]
 
 
@@ -119,3 +123,8 @@ def test_decisions_are_numbered_pages_with_a_reason() -> None:
         text = page.read_text()
         assert "**Decided.**" in text, page
         assert "**Why.**" in text, page
+
+
+def test_every_script_is_described() -> None:
+    described = {row[0].strip("`") for row in table_rows((ROOT / "scripts" / "README.md").read_text())}
+    assert described == {path.name for path in (ROOT / "scripts").glob("*.sh")}
