@@ -51,9 +51,9 @@ class RequestContext:
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:
-            # The server ends and waits no longer. What a store was doing goes on; a retry finds out what became of it.
+            # The server ends, or Lambda's time does. What a store was doing goes on; a retry finds what came of it.
             if not status:
-                await problem_response(StoreUnavailable("The server is shutting down."))(
+                await problem_response(StoreUnavailable("The request was broken off."))(
                     scope, receive, send_with_headers
                 )
         except Exception:

@@ -13,6 +13,7 @@ from mangum import Mangum
 from ..bootstrap import build_services
 from ..common import logging
 from ..common.config import Settings
+from ..common.errors import ConfigurationError
 from .app import create_app
 from .stages import StagePrefix
 
@@ -20,16 +21,27 @@ TEXT_TYPES = ["text/", "application/json", "application/problem+json"]  # all ot
 
 
 def _build() -> Mangum:
-    # Lambda keeps credentials and region in the environment under the names that we read.
-    settings = Settings.from_environment({"STORAGE": "aws", **os.environ})
-    logging.configure(settings.log_level)
+    logging.configure("INFO")
     try:
+        # Lambda keeps credentials and region in the environment under the names that we read.
+        settings = Settings.from_environment({"STORAGE": "aws", **os.environ})
+        logging.configure(settings.log_level)
+        _refuse_open_api(settings)
         app = create_app(build_services(settings))
     except Exception:
         stdlib_logging.getLogger(__name__).exception("the start failed")
         raise
     asyncio.set_event_loop(asyncio.new_event_loop())  # Mangum uses the thread's loop, and each invocation the same one
     return Mangum(StagePrefix(app), lifespan="off", text_mime_types=TEXT_TYPES)
+
+
+def _refuse_open_api(settings: Settings) -> None:
+    emulated = settings.use_localstack or settings.endpoint
+    if not emulated and not settings.allow_anonymous:
+        raise ConfigurationError(
+            "ALLOW_ANONYMOUS: got nothing, wants 1: nobody is asked who they are, so whoever reaches the API may do "
+            "everything"
+        )
 
 
 _adapter = _build()

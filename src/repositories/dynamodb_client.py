@@ -2,26 +2,44 @@
 
 import asyncio
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from pydynox import DynamoDBClient, exceptions
 
-from ..common.errors import OutcomeUnknown, StoreFailed, StoreUnavailable
+from ..common.errors import OutcomeUnknown, StoreError, StoreFailed, StoreUnavailable
 from ..common.sigv4 import Credentials
 from .dynamodb_items import Item, Key
 
 CONNECT_TIMEOUT = 1.0  # seconds
-READ_TIMEOUT = 3.0  # seconds: DynamoDB answers in milliseconds, or not at all
-MAX_RETRIES = 2  # by the SDK, with jitter; a transaction keeps its idempotency token
+READ_TIMEOUT = 2.0  # seconds: DynamoDB answers in milliseconds, or not at all
 
-CONFLICT_RETRIES = 5
-CONFLICT_PAUSE = 0.05  # seconds, about, and longer each time
+# The SDK would tell of its last attempt only, and so hide that an earlier one may have succeeded: it makes one, and
+# the further ones are made here.
+SDK_ATTEMPTS = 1
+ATTEMPTS = 3
+PAUSE = 0.05  # seconds, about, and longer each time
+
+_REFUSALS = (
+    exceptions.AccessDeniedException,
+    exceptions.CredentialsException,
+    exceptions.ResourceNotFoundException,
+    exceptions.SerializationException,
+    exceptions.ValidationException,
+)
 
 
 class ConditionFailed(Exception):
     """A condition of the transaction did not hold, so nothing of it was written."""
+
+
+class _Busy(Exception):
+    """Nothing happened, and another attempt may succeed."""
+
+
+class _NoAnswer(Exception):
+    """It may have happened or not."""
 
 
 class Table:
@@ -32,13 +50,15 @@ class Table:
         self._name = name
 
     async def get(self, key: Key) -> Item | None:
-        with _translated(StoreUnavailable):
-            item: Item | None = await self._client.get_item(self._name, dict(key), consistent_read=True)
+        item: Item | None = await _repeated(
+            lambda: self._client.get_item(self._name, dict(key), consistent_read=True), in_doubt=StoreUnavailable
+        )
         return item
 
     async def between(self, pk: str, low: str, high: str, *, forward: bool, limit: int) -> tuple[list[Item], bool]:
         """Return up to `limit` items of a partition with low <= sk <= high, and whether there may be more."""
-        with _translated(StoreUnavailable):
+
+        async def query() -> tuple[list[Item], bool]:
             result = self._client.query(
                 self._name,
                 "pk = :pk AND sk BETWEEN :low AND :high",
@@ -48,7 +68,11 @@ class Table:
                 scan_index_forward=forward,
                 consistent_read=True,
             )
-            return await result.to_list(), result.last_evaluated_key is not None
+            items = await result.to_list()
+            # pydynox cuts what it read to the limit, and its key then is that of what it read.
+            return items, len(items) == limit or result.last_evaluated_key is not None
+
+        return await _repeated(query, in_doubt=StoreUnavailable)
 
     def put(self, item: Item, condition: str | None = None) -> Item:
         return self._operation("put", {"item": item}, condition)
@@ -64,59 +88,69 @@ class Table:
 
     async def write(self, operations: Sequence[Item]) -> None:
         """Do all of it or nothing. Raises ConditionFailed."""
-        for attempt in range(1, CONFLICT_RETRIES + 1):
-            try:
-                with _translated(OutcomeUnknown):
-                    await self._client.transact_write(list(operations))
-                break
-            except _Conflict as error:
-                if attempt == CONFLICT_RETRIES:
-                    raise StoreUnavailable("The database is busy with the same items.") from error
-                await asyncio.sleep(attempt * CONFLICT_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+        # With the same token DynamoDB does a transaction once, however often it is asked (for ten minutes).
+        token = uuid.uuid4().hex
+        await _repeated(
+            lambda: self._client.transact_write(list(operations), client_request_token=token),
+            in_doubt=OutcomeUnknown,
+        )
 
 
-def open_table(name: str, *, region: str, endpoint: str | None, credentials: Credentials | None) -> Table:
-    """Reach a table at AWS or at `endpoint`; without credentials, as the AWS SDK finds them."""
+def open_table(name: str, *, region: str, endpoint: str | None, credentials: Credentials) -> Table:
+    """Reach a table at AWS or at `endpoint`."""
     client = DynamoDBClient(
         region=region,
         endpoint_url=endpoint,
-        access_key=credentials.access_key_id if credentials else None,
-        secret_key=credentials.secret_access_key if credentials else None,
-        session_token=credentials.session_token if credentials else None,
+        access_key=credentials.access_key_id,
+        secret_key=credentials.secret_access_key,
+        session_token=credentials.session_token,
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
-        max_retries=MAX_RETRIES,
+        max_retries=SDK_ATTEMPTS,
     )
     return Table(client, name)
 
 
-class _Conflict(Exception):
-    """Another transaction was at the same items; nothing was written."""
+async def _repeated[T](call: Callable[[], Awaitable[T]], *, in_doubt: type[StoreUnavailable]) -> T:
+    """Call until it succeeds or is refused, a few times at the most.
+
+    Once an attempt got no answer, no later error says any more that nothing happened: then `in_doubt` is raised.
+    """
+    doubtful = False
+    last: Exception | None = None
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            await asyncio.sleep(attempt * PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+        try:
+            return await _answered(call())
+        except _NoAnswer as error:
+            doubtful, last = True, error
+        except _Busy as error:
+            last = error
+        except StoreError as error:
+            if doubtful:
+                raise in_doubt("The database does not answer.") from error
+            raise
+    if doubtful:
+        raise in_doubt("The database does not answer.") from last
+    raise StoreUnavailable("The database is busy.") from last
 
 
-@contextmanager
-def _translated(no_answer: type[StoreUnavailable]) -> Iterator[None]:
-    """Raise our error for pydynox's; `no_answer` when it is not known what became of the request."""
+async def _answered[T](call: Awaitable[T]) -> T:
+    """Raise ConditionFailed, StoreFailed, _Busy or _NoAnswer for pydynox's errors."""
     try:
-        yield
+        return await call
     except exceptions.TransactionCanceledException as error:
         # The reasons, one an operation, are only in the message: pydynox 1.8 gives them nowhere else.
-        if "ConditionalCheckFailed" in str(error):
+        reasons = str(error)
+        if "ConditionalCheckFailed" in reasons:
             raise ConditionFailed from error
-        if "TransactionConflict" in str(error):
-            raise _Conflict from error
-        if "Throttl" in str(error) or "ProvisionedThroughputExceeded" in str(error):
-            raise StoreUnavailable("The database is busy.") from error
+        if any(reason in reasons for reason in ("Conflict", "Throttl", "ProvisionedThroughputExceeded")):
+            raise _Busy from error
         raise StoreFailed("The database refused the transaction.") from error
     except exceptions.ProvisionedThroughputExceededException as error:
-        raise StoreUnavailable("The database is busy.") from error
-    except (
-        exceptions.AccessDeniedException,
-        exceptions.CredentialsException,
-        exceptions.ResourceNotFoundException,
-        exceptions.SerializationException,
-        exceptions.ValidationException,
-    ) as error:
+        raise _Busy from error
+    except _REFUSALS as error:
         raise StoreFailed("The database refused the request.") from error
     except exceptions.PydynoxException as error:
-        raise no_answer("The database does not answer.") from error
+        raise _NoAnswer from error

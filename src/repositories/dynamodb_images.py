@@ -10,7 +10,8 @@ from ..models.page import ImageQuery, Page
 from .dynamodb_client import ConditionFailed, Table
 from .dynamodb_items import Item, checksums, entry_keys, guard_key, listing, pack, record_key, unpack
 
-READ_BUDGET = 500  # entries that one page may look at; of some 300 bytes each
+READ_BUDGET = 500  # entries, of some 300 bytes each, after which a page reads no further
+MAX_SHARE = 128  # entries that are read of one partition at a time
 ATTEMPTS = 5  # when somebody else is at the same image
 _BEFORE_ALL, _AFTER_ALL = "0", "g"  # ids are in hex digits
 
@@ -26,6 +27,8 @@ class DynamoDbImageRepository:
             try:
                 await self._table.write(self._puts(image, guarded=return_duplicate))
             except ConditionFailed as error:
+                if await self.get(image.image_id) == image:
+                    return image  # an attempt before had been answered too late
                 if not return_duplicate:
                     raise StoreFailed(f"There is an image {image.image_id} already.") from error
                 continue  # another upload of the same bytes has just won: it is found now
@@ -73,16 +76,14 @@ class DynamoDbImageRepository:
             return Page((), None)
         candidates = _Merged(self._table, query, *bounds)
         images: list[Image] = []
-        looked_at = 0
         last_id: str | None = None
         while (candidate := await candidates.next()) is not None:
-            if len(images) == query.limit or looked_at == READ_BUDGET:
+            if len(images) == query.limit:
                 return Page(tuple(images), last_id)
-            looked_at += 1
             last_id = candidate.image_id
             if _matches(candidate, query):
                 images.append(candidate)
-        return Page(tuple(images), None)
+        return Page(tuple(images), last_id if candidates.is_over_budget else None)
 
     async def ping(self) -> None:
         await self._table.get({"pk": "ping", "sk": "ping"})
@@ -102,13 +103,19 @@ class _Merged:
         share = query.limit + 1 if len(partitions) == 1 else query.limit // len(partitions) + 3
         self._streams = [_Stream(table, partition, low, high, self._newest, share) for partition in partitions]
         self._last_id: str | None = None
+        self._entries_read = 0
+        self.is_over_budget = False
 
     async def next(self) -> Image | None:
+        """Return the next image; None at the end of the list, or when to go on would take reading over the budget."""
         while True:
-            empty = [stream for stream in self._streams if not stream.read]
+            empty = [stream for stream in self._streams if not stream.read and not stream.is_at_end]
             if empty:
-                await asyncio.gather(*(stream.fill() for stream in empty))
-                self._streams = [stream for stream in self._streams if stream.read]
+                if self._entries_read >= READ_BUDGET:
+                    self.is_over_budget = True
+                    return None
+                self._entries_read += sum(await asyncio.gather(*(stream.fill() for stream in empty)))
+            self._streams = [stream for stream in self._streams if stream.read]
             if not self._streams:
                 return None
             pick = max if self._newest else min
@@ -129,21 +136,22 @@ class _Stream:
         self._high = high
         self._newest = newest
         self._share = share
-        self._more = True
+        self.is_at_end = False
 
-    async def fill(self) -> None:
-        """Read on, unless the partition is at its end."""
-        if not self._more or self._low > self._high:
-            return
-        items, self._more = await self._table.between(
+    async def fill(self) -> int:
+        """Read on, twice as much each time, and return how many entries that were."""
+        items, more = await self._table.between(
             self._partition, self._low, self._high, forward=not self._newest, limit=self._share
         )
+        self._share = min(2 * self._share, MAX_SHARE)
         self.read.extend((item["sk"], item["image"]) for item in items)
         if items:
             if self._newest:
                 self._high = _just_below(items[-1]["sk"])
             else:
                 self._low = _just_above(items[-1]["sk"])
+        self.is_at_end = not more or self._low > self._high
+        return len(items)
 
 
 def _bounds(query: ImageQuery) -> tuple[str, str] | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,15 +21,17 @@ from .ports import ObjectInfo
 if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import ObjectStore as Store
-    from obstore.store import S3Config
+    from obstore.store import S3Config, S3Credential
 
 CHUNK = 256 * 1024  # bytes a reader gets at a time
 
 # A request to S3 always ends, whatever happens, within some seconds.
 CONNECT_TIMEOUT = dt.timedelta(seconds=1)
-TIMEOUT = dt.timedelta(seconds=8)  # for one attempt; 10 MiB take well under one second within a region
+TIMEOUT = dt.timedelta(seconds=5)  # for one attempt; 10 MiB take well under one second within a region
 MAX_RETRIES = 2  # with jitter
-RETRY_TIMEOUT = dt.timedelta(seconds=12)
+RETRY_TIMEOUT = dt.timedelta(seconds=6)
+
+_REFUSAL = re.compile(r"status code: (301|4(?!08|09|29)\d\d)|redirect")
 
 
 class ObstoreObjectStore:
@@ -55,7 +58,9 @@ class ObstoreObjectStore:
         except (OSError, PermissionDeniedError, UnauthenticatedError) as error:
             raise StoreFailed("The object store refused or broke.") from error
         except BaseError as error:
-            raise self._other_error("The object store failed.") from error
+            # A refusal that obstore has no class for (a wrong region, an expired token) is only in the message.
+            kind = StoreFailed if _REFUSAL.search(str(error)) else self._other_error
+            raise kind("The object store failed.") from error
 
     async def head(self, key: str) -> ObjectInfo:
         with self._translated(f"object {key}"):
@@ -128,20 +133,21 @@ class S3ObjectStore(ObstoreObjectStore):
 
     _other_error = StoreUnavailable  # what is left after the retries: time-outs, lost connections, 5xx
 
-    def __init__(self, bucket: str, *, region: str, endpoint: str | None, credentials: Credentials | None) -> None:
-        """Reach the bucket at AWS, or path-style at `endpoint`; without credentials, as obstore finds them."""
+    def __init__(self, bucket: str, *, region: str, endpoint: str | None, credentials: Credentials) -> None:
+        """Reach the bucket at AWS, or path-style at `endpoint`."""
         options: S3Config = {"bucket": bucket, "region": region}
         if endpoint is not None:
             options |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
-        if credentials is not None:
-            options |= {
-                "access_key_id": credentials.access_key_id,
-                "secret_access_key": credentials.secret_access_key,
-            }
-            if credentials.session_token:
-                options["session_token"] = credentials.session_token
+        # A provider, since obstore would mix what stands in the environment into credentials that are options.
+        provided: S3Credential = {
+            "access_key_id": credentials.access_key_id,
+            "secret_access_key": credentials.secret_access_key,
+            "token": credentials.session_token,
+            "expires_at": None,
+        }
         store = S3Store(
             config=options,
+            credential_provider=lambda: provided,
             client_options={"connect_timeout": CONNECT_TIMEOUT, "timeout": TIMEOUT, "allow_http": True},
             retry_config={"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT},
         )

@@ -10,6 +10,7 @@ from ..models.image import Image, original_key
 from ..models.link import Link
 
 OBJECTS_PATH = "/objects/"
+TEMPORARY_LIFE = 3_600  # seconds: what is signed with temporary credentials dies with them, so no more is promised
 
 
 def utc_now() -> dt.datetime:
@@ -39,11 +40,14 @@ class LinkService:
         self._now = now
 
     def link(self, image: Image, *, origin: str, expires_in: int | None = None, download: bool = False) -> Link:
-        """Sign a link to the original that lives `expires_in` seconds.
+        """Sign a link to the original that lives `expires_in` seconds, or as its `expires_at` says.
 
         `origin` is the service's own URL as the client reached it; it is used unless a public endpoint is configured.
         """
         url = urlsplit(self._public_endpoint or origin)
+        life = expires_in or self._default_life
+        if self._keyring[0].session_token:
+            life = min(life, TEMPORARY_LIFE)
         disposition = "attachment" if download else "inline"
         signed = sigv4.presign(
             "GET",
@@ -52,7 +56,7 @@ class LinkService:
             credentials=self._keyring[0],
             region=self._region,
             now=self._now(),
-            expires_in=expires_in or self._default_life,
+            expires_in=life,
             parameters={"response-content-disposition": content_disposition(disposition, image.filename)},
         )
         return Link(signed.url, signed.expires_at)

@@ -1,5 +1,6 @@
 """DynamoDB as an ImageRepository, on the emulator, and what only it promises."""
 
+import asyncio
 from typing import Any, NamedTuple
 
 import msgspec
@@ -10,7 +11,7 @@ from src.common.sigv4 import Credentials
 from src.models.image import Image
 from src.models.page import ImageQuery
 from src.repositories import dynamodb_images
-from src.repositories.dynamodb_client import open_table
+from src.repositories.dynamodb_client import Table, open_table
 from src.repositories.dynamodb_images import DynamoDbImageRepository
 from src.repositories.dynamodb_items import pack, shard_of
 from tests.contract.image_repository import ImageRepositoryContract
@@ -122,3 +123,41 @@ async def test_a_table_that_does_not_answer() -> None:
     assert not isinstance(caught.value, OutcomeUnknown)
     with pytest.raises(OutcomeUnknown):
         await repository.add(make_image())
+
+
+async def test_pages_of_the_largest_records(place: Place) -> None:
+    """More than the megabyte that DynamoDB reads at a time: none is left out."""
+    repository = place.repository()
+    images = [make_image(image_id=numbered_id(i, 0), description="\U0001f304" * 2_000) for i in range(150)]
+    for start in range(0, len(images), 25):
+        await asyncio.gather(*(repository.add(image) for image in images[start : start + 25]))
+    for query in (ImageQuery(limit=100), ImageQuery(user_id="ann", limit=100, exclude_tags=("nobody",))):
+        assert await whole_list(repository, query) == images[::-1]
+
+
+async def test_an_add_that_was_answered_too_late(place: Place) -> None:
+    """The same image once more, as after a lost answer: it is there, and that is what was asked for."""
+    repository = place.repository()
+    image = make_image(tags=("cat",))
+    assert await repository.add(image) == image
+    assert await repository.add(image) == image
+    assert len(place.items()) == len(items_of(image))
+
+
+async def test_a_page_takes_few_queries(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little of what is read matches: what is read at a time grows, and the budget bounds it."""
+    repository = place.repository()
+    for number in range(120):
+        await repository.add(make_image(image_id=numbered_id(number, 0), tags=("a", "b", "c")))
+    between, limits = Table.between, []
+
+    async def counted(*arguments: Any, limit: int, **options: Any) -> Any:
+        limits.append(limit)
+        return await between(*arguments, limit=limit, **options)
+
+    monkeypatch.setattr(Table, "between", counted)
+    query = ImageQuery(user_id="ann", tags=("a", "b", "c"), tag_mode="any", exclude_tags=("c",), limit=1)
+    page = await repository.list(query)
+    assert page.images == ()
+    assert len(limits) <= 30
+    assert sum(limits) <= 2 * dynamodb_images.READ_BUDGET

@@ -1,5 +1,6 @@
 """The scenario through `lambda_handler`, with events of every kind, on the emulator's S3 and DynamoDB."""
 
+import asyncio
 import importlib
 import json
 import subprocess
@@ -10,7 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from src.handlers import stages
 from src.handlers.stages import split_path
+from src.repositories.dynamodb_images import DynamoDbImageRepository
 from tests.e2e import scenario
 from tests.support.emulator import Emulator
 from tests.support.gateway import STAGE, GatewayTransport, function_url_event, http_event, rest_event
@@ -113,16 +116,54 @@ def test_errors_are_problems(http: httpx.Client) -> None:
         ("/", "/", None, ("", "/")),
         ("/pictures/images", "/pictures/images", "images", ("/pictures", "/images")),
         ("/images/images", "/images/images", "images", ("/images", "/images")),
+        ("/pictures", "/pictures", None, ("/pictures", "/")),
+        ("/pictures/images/", "/pictures/images/", "images", ("/pictures", "/images/")),
+        ("/pictures/images/a%20b", "/pictures/images/a%20b", "images/a b", ("/pictures", "/images/a b")),
     ],
 )
 def test_the_prefix_of_a_rest_api(whole: str, path: str, proxy: str | None, expected: tuple[str, str]) -> None:
     """With a stage, at a custom domain's root, and below its base path."""
     event = {
+        "resource": "/" if proxy is None else "/{proxy+}",
         "path": path,
         "pathParameters": None if proxy is None else {"proxy": proxy},
         "requestContext": {"path": whole, "stage": "dev"},
     }
     assert split_path(event) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw_path", "stage", "proxy", "expected"),
+    [
+        ("/dev/images", "dev", None, ("/dev", "/images")),
+        ("/dev", "dev", None, ("/dev", "/")),
+        ("/images/a%20b", "$default", None, ("", "/images/a b")),
+        ("/pictures/images", "$default", "images", ("/pictures", "/images")),
+    ],
+)
+def test_the_prefix_of_an_http_api(raw_path: str, stage: str, proxy: str | None, expected: tuple[str, str]) -> None:
+    event = {"version": "2.0", "rawPath": raw_path, "requestContext": {"stage": stage}}
+    assert split_path(event | ({"pathParameters": {"proxy": proxy}} if proxy else {})) == expected
+
+
+class AlmostOver:
+    """The context of an invocation that has a tenth of a second left."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return stages.MARGIN * 1000 + 100
+
+
+def test_a_request_ends_within_the_function_s_time(handler: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that hangs is answered with 503, and not with the gateway's time-out."""
+
+    async def hang(*_: object) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(DynamoDbImageRepository, "list", hang)
+    event = http_event(httpx.Request("GET", f"https://api.example.com/{STAGE}/images"))
+    answer = handler(event, AlmostOver())
+    assert answer["statusCode"] == 503
+    assert json.loads(answer["body"])["code"] == "store_unavailable"
 
 
 def start(environment: dict[str, str], code: str) -> subprocess.CompletedProcess[str]:
@@ -141,9 +182,10 @@ def test_a_cold_start_imports_no_other_sdk(environment: dict[str, str]) -> None:
 
 
 def test_a_start_that_fails_says_why(environment: dict[str, str]) -> None:
-    without = {name: value for name, value in environment.items() if name != "AWS_SECRET_ACCESS_KEY"}
-    done = start(without, "import src.handlers.image_handler")
-    assert done.returncode != 0
-    line = json.loads(done.stderr.splitlines()[0])
-    assert line["message"] == "the start failed"
-    assert "AWS_SECRET_ACCESS_KEY" in line["traceback"]
+    for name, value in (("AWS_SECRET_ACCESS_KEY", ""), ("MAX_IMAGE_SIZE", "x"), ("AWS_ENDPOINT_URL", "")):
+        done = start(environment | {name: value}, "import src.handlers.image_handler")
+        assert done.returncode != 0
+        line = json.loads(done.stderr.splitlines()[0])
+        assert line["message"] == "the start failed"
+        # Without an emulator's endpoint it is AWS itself, where anybody may reach the API.
+        assert (name if name != "AWS_ENDPOINT_URL" else "ALLOW_ANONYMOUS") in line["traceback"]

@@ -171,3 +171,12 @@ def test_names_survive_the_link() -> None:
     for filename in ("€ & ü + %.png", 'a"b.png', "a b.png", "?#&=.png", "日本語.png"):
         url = links().link(an_image(filename), origin=ORIGIN, download=True).url
         assert follow(links(), url) == {"response-content-disposition": content_disposition("attachment", filename)}
+
+
+@pytest.mark.parametrize(("expires_in", "life"), [(60, 60), (3_600, 3_600), (604_800, 3_600)])
+def test_temporary_credentials_promise_no_more_than_they_hold(expires_in: int, life: int) -> None:
+    """A link dies with what signed it: `expires_at` says an hour at the most, whatever was asked for."""
+    service = links(Credentials("ASIAIOSFODNN7EXAMPLE", "secret", "token"))
+    link = service.link(an_image(), origin="http://images.example.com", expires_in=expires_in)
+    assert link.expires_at == NOW.replace(microsecond=0) + dt.timedelta(seconds=life)
+    assert parse_qs(urlsplit(link.url).query)["X-Amz-Expires"] == [str(life)]
