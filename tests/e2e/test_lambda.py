@@ -48,6 +48,8 @@ def handler(environment: dict[str, str]) -> Iterator[Any]:
         module = importlib.import_module("src.handlers.image_handler")
         yield module.lambda_handler
         sys.modules.pop("src.handlers.image_handler")
+        asyncio.get_event_loop().close()  # in Lambda it lives as long as the process
+        asyncio.set_event_loop(None)
 
 
 @pytest.fixture(params=KINDS)

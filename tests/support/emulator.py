@@ -55,6 +55,8 @@ class Emulator:
                 return process
 
     def stop(self) -> None:
+        for client in self._clients.values():
+            client.close()
         self._process.terminate()
         try:
             self._process.wait(timeout=10)
