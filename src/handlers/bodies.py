@@ -102,12 +102,11 @@ class _FormParser(MultiPartParser):
     async def parse_whole(self) -> FormData:
         """Raise InvalidRequest for what is no form, or not all of one."""
         try:
-            form = await self._parsed()
+            return await self._parsed()
         except BaseException:
             for file in self._files_to_close_on_error:
                 file.close()
             raise
-        return form
 
     async def _parsed(self) -> FormData:
         try:
@@ -127,7 +126,7 @@ def _uploaded_file(form: FormData) -> tuple[UploadFile | None, list[FieldError]]
     errors = [
         FieldError(name, 'wants text here: the picture goes in the part "file"') for name, _ in files if name != "file"
     ]
-    if not files or isinstance(form.get("file"), str) or any(isinstance(v, str) for v in form.getlist("file")):
+    if not files or any(isinstance(value, str) for value in form.getlist("file")):
         errors.append(FieldError("file", "wants a part with a file name that holds the picture"))
     elif len(files) > 1 and not errors:
         errors.append(FieldError("file", "wants one picture, got several"))
