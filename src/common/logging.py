@@ -33,7 +33,8 @@ def configure(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     # Ours says the same with the route and the request id.
-    logging.getLogger("uvicorn.access").disabled = True
+    for name in ("uvicorn.access", "mangum.http"):
+        logging.getLogger(name).disabled = True
     for name in ("uvicorn", "uvicorn.error"):
         # "Started server process" and the like: the start is announced once, by `serve`.
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..bootstrap import Services
+from .bodies import BodyLimits
 
 REVALIDATE = "private, no-cache"
 # For what holds a link: a cache that revalidated it, and was told that the image is the same, would serve an old link.
@@ -18,6 +19,11 @@ _encode = msgspec.json.Encoder().encode
 def services_of(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
+
+
+def body_limits_of(request: Request) -> BodyLimits:
+    limits: BodyLimits = request.app.state.body_limits
+    return limits
 
 
 def origin_of(request: Request) -> str:

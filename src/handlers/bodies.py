@@ -32,17 +32,32 @@ _WANTS_BYTES = "wants a picture, got nothing"
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
-def max_body_size(max_image_size: int) -> int:
-    return max_image_size + OVERHEAD
+class BodyLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that a request body may have. `most` is what this place can carry at all; None if that is no matter."""
 
+    binary: int
+    json: int
+    most: int | None
 
-def max_json_body_size(max_image_size: int) -> int:
-    """Base64 makes four characters of three bytes; JSON may spell a slash with two, and a line break with four."""
-    return max_image_size * 4 // 3 * 35 // 32 + OVERHEAD
+    @classmethod
+    def of(cls, max_image_size: int, *, most: int | None = None) -> "BodyLimits":
+        binary = max_image_size + OVERHEAD
+        # Base64 makes four characters of three bytes; JSON may spell a slash with two, and a line break with four.
+        json = max_image_size * 4 // 3 * 35 // 32 + OVERHEAD
+        if most is None:
+            return cls(binary=binary, json=json, most=None)
+        return cls(binary=min(binary, most), json=min(json, most), most=most)
+
+    def exceeded(self, limit: int) -> PayloadTooLarge:
+        """Return the error for a body over one of the limits."""
+        detail = f"The request body has more than {limit} bytes."
+        if limit == self.most:
+            detail += " Larger pictures go straight to storage: POST /uploads."
+        return PayloadTooLarge(detail)
 
 
 @asynccontextmanager
-async def new_image(request: Request, *, max_image_size: int, cpu: Executor) -> AsyncIterator[NewImage]:
+async def new_image(request: Request, *, limits: BodyLimits, cpu: Executor) -> AsyncIterator[NewImage]:
     """Read the upload in a request, with heavy work on `cpu`; what was spooled is gone when the context ends.
 
     Raises InvalidRequest, PayloadTooLarge or UnsupportedRequestBody.
@@ -52,11 +67,11 @@ async def new_image(request: Request, *, max_image_size: int, cpu: Executor) -> 
         raise UnsupportedRequestBody(f"Content-Encoding is {encoding}; wants the body as it is.")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
-        read = _multipart(request, max_image_size)
+        read = _multipart(request, limits)
     elif media_type == "application/json":
-        read = _json(request, max_image_size, cpu)
+        read = _json(request, limits, cpu)
     elif media_type.startswith("image/"):
-        read = _raw(request, max_image_size)
+        read = _raw(request, limits)
     else:
         raise UnsupportedRequestBody(
             f"Content-Type is {media_type or 'missing'}; wants multipart/form-data, application/json or image/*."
@@ -66,10 +81,10 @@ async def new_image(request: Request, *, max_image_size: int, cpu: Executor) -> 
 
 
 @asynccontextmanager
-async def _multipart(request: Request, max_image_size: int) -> AsyncIterator[NewImage]:
+async def _multipart(request: Request, limits: BodyLimits) -> AsyncIterator[NewImage]:
     parser = _FormParser(
         request.headers,
-        _bounded(request, max_body_size(max_image_size)),
+        _bounded(request, limits, limits.binary),
         max_files=MAX_FILES,
         max_fields=MAX_FIELDS,
         max_part_size=OVERHEAD,
@@ -136,8 +151,8 @@ def _uploaded_file(form: FormData) -> tuple[UploadFile | None, list[FieldError]]
 
 
 @asynccontextmanager
-async def _json(request: Request, max_image_size: int, cpu: Executor) -> AsyncIterator[NewImage]:
-    async with _spooled(request, max_json_body_size(max_image_size)) as body:
+async def _json(request: Request, limits: BodyLimits, cpu: Executor) -> AsyncIterator[NewImage]:
+    async with _spooled(request, limits, limits.json) as body:
         # On the threads for heavy work: a body and what is made of it are some fifty megabytes at the worst, so few
         # may be taken apart at a time.
         content, payload, errors = await asyncio.get_running_loop().run_in_executor(cpu, _decoded_json, body)
@@ -178,19 +193,19 @@ def _decoded_picture(image_data: object) -> bytes:
 
 
 @asynccontextmanager
-async def _raw(request: Request, max_image_size: int) -> AsyncIterator[NewImage]:
+async def _raw(request: Request, limits: BodyLimits) -> AsyncIterator[NewImage]:
     fields = _fields.read(query_values(request))
-    async with _spooled(request, max_body_size(max_image_size)) as payload:
+    async with _spooled(request, limits, limits.binary) as payload:
         if payload.size == 0:
             raise InvalidRequest.field("body", _WANTS_BYTES)
         yield _assembled(payload, fields)
 
 
 @asynccontextmanager
-async def _spooled(request: Request, most: int) -> AsyncIterator[Payload]:
+async def _spooled(request: Request, limits: BodyLimits, most: int) -> AsyncIterator[Payload]:
     with spool() as file:
         size = 0
-        async for chunk in _bounded(request, most):
+        async for chunk in _bounded(request, limits, most):
             size += len(chunk)
             await _write(file, chunk, on_disk=size > SPOOL_LIMIT)
         yield Payload(file, size)
@@ -203,18 +218,17 @@ async def _write(file: IO[bytes], chunk: bytes, *, on_disk: bool) -> None:
         file.write(chunk)
 
 
-async def _bounded(request: Request, most: int) -> AsyncGenerator[bytes]:
+async def _bounded(request: Request, limits: BodyLimits, most: int) -> AsyncGenerator[bytes]:
     """Yield the body, and raise PayloadTooLarge as soon as it is known to be over `most` bytes."""
     declared = request.headers.get("content-length", "")
-    too_large = PayloadTooLarge(f"The request body has more than {most} bytes.")
     if _LENGTH.fullmatch(declared) and int(declared) > most:
-        raise too_large
+        raise limits.exceeded(most)
     size = 0
     chunks = aiter(request.stream())
     while (chunk := await _next(chunks)) is not None:
         size += len(chunk)
         if size > most:
-            raise too_large
+            raise limits.exceeded(most)
         yield chunk
 
 

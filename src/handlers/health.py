@@ -8,8 +8,7 @@ from ..common import validation
 from ..common.sigv4 import LONGEST_LIFE
 from ..models.image import FORMATS, MAX_FRAMES, MAX_PAGES
 from ..models.page import MAX_LIMIT
-from .answers import json_response, services_of
-from .bodies import max_body_size, max_json_body_size
+from .answers import body_limits_of, json_response, services_of
 from .openapi import STORE_PROBLEMS, spec
 from .parameters import no_parameters, query_values
 from .schemas import AcceptedFormat, Health, Limits
@@ -40,6 +39,7 @@ async def limits(request: Request) -> Response:
     """Tell what this deployment accepts."""
     no_parameters.read(query_values(request))
     settings = services_of(request).settings
+    bodies = body_limits_of(request)
     return json_response(
         Limits(
             formats=[AcceptedFormat(format_.name, format_.content_type) for format_ in FORMATS],
@@ -47,8 +47,8 @@ async def limits(request: Request) -> Response:
             max_image_pixels=settings.max_image_pixels,
             max_frames=MAX_FRAMES,
             max_pages=MAX_PAGES,
-            max_body_size=max_body_size(settings.max_image_size),
-            max_json_body_size=max_json_body_size(settings.max_image_size),
+            max_body_size=bodies.binary,
+            max_json_body_size=bodies.json,
             max_tags=validation.MAX_TAGS,
             max_tag_length=validation.MAX_TAG_LENGTH,
             max_description_length=validation.MAX_DESCRIPTION_LENGTH,

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from ..models.image import Image
 from ..models.link import Link
 from ..models.page import ImageQuery, Page
-from .answers import NO_STORE, json_response, matches_etag, origin_of, prefix_of, services_of
+from .answers import NO_STORE, body_limits_of, json_response, matches_etag, origin_of, prefix_of, services_of
 from .bodies import new_image
 from .openapi import IMAGE_ID, STORE_PROBLEMS, spec
 from .parameters import Reader, no_parameters, query_values
@@ -56,7 +56,7 @@ async def upload(request: Request) -> Response:
     in the query. What it is is found out from its bytes; what is not acceptable is refused and leaves nothing behind.
     """
     services = services_of(request)
-    async with new_image(request, max_image_size=services.settings.max_image_size, cpu=services.cpu) as new:
+    async with new_image(request, limits=body_limits_of(request), cpu=services.cpu) as new:
         image, created = await services.images.upload(new)
     request.state.image_id = image.image_id
     headers = {"Location": f"{prefix_of(request)}/images/{image.image_id}", "ETag": _etag(image)}

@@ -20,6 +20,7 @@ from tests.support.gateway import STAGE, GatewayTransport, function_url_event, h
 from tests.support.pictures import picture
 from tests.support.server import ROOT, environment_with
 
+LAMBDA_LIMIT = 6 * 1024 * 1024  # bytes of an event: AWS, "Lambda quotas"
 KINDS = {
     "REST API": (rest_event, f"https://api.example.com/{STAGE}"),
     "HTTP API": (http_event, f"https://api.example.com/{STAGE}"),
@@ -106,6 +107,23 @@ def test_errors_are_problems(http: httpx.Client) -> None:
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
     assert http.get("/nowhere").status_code == 404
     assert http.get("/objects/originals/x").status_code == 404
+
+
+def test_a_body_that_lambda_can_carry(http: httpx.Client) -> None:
+    """The limits are those of the place: what is within them passes as an event, what is not is told the way around."""
+    limits = http.get("/limits").json()
+    most = limits["max_body_size"]
+    assert most == limits["max_json_body_size"] < limits["max_image_size"]
+    assert most * 4 / 3 + 32 * 1024 < LAMBDA_LIMIT
+    data = picture("tiff")
+    image = http.post("/images", content=data + bytes(most - len(data)), headers={"Content-Type": "image/tiff"})
+    assert image.status_code == 201, image.text
+    assert image.json()["size"] == most
+    for content_type in ("image/tiff", "application/json", "multipart/form-data; boundary=b"):
+        answer = http.post("/images", content=bytes(most + 1), headers={"Content-Type": content_type})
+        assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+        assert f"more than {most} bytes" in answer.json()["detail"]
+        assert "POST /uploads" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
