@@ -11,6 +11,7 @@ from .common.config import Settings
 from .common.durable import sync
 from .common.errors import ConfigurationError
 from .common.sigv4 import Credentials
+from .repositories.aws_credentials import CredentialSource, provider_chain
 from .repositories.key_file import load_or_create_key
 from .repositories.object_store import LocalObjectStore, S3ObjectStore
 from .repositories.ports import ImageRepository, ObjectStore
@@ -20,6 +21,7 @@ from .services.inspection import InspectionService
 from .services.link_service import LinkService
 
 LOCALSTACK = "http://localhost:4566"
+LOCALSTACK_CREDENTIALS = Credentials("test", "test")
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,17 +74,17 @@ def _build_aws(settings: Settings) -> Services:
 
     endpoint = settings.endpoint or (LOCALSTACK if settings.use_localstack else None)
     s3_endpoint = settings.s3_endpoint or endpoint
-    credentials = _aws_credentials(settings)
+    credentials, fixed = _aws_credentials(settings)
     table = open_table(
         settings.table_name,
         region=settings.region,
         endpoint=settings.dynamodb_endpoint or endpoint,
-        credentials=credentials,
+        credentials=fixed,
     )
     bucket_url = f"https://{settings.bucket_name}.s3.{settings.region}.amazonaws.com"
     public_endpoint = settings.public_endpoint or s3_endpoint
     links = LinkService(
-        keyring=(credentials,),
+        signer=credentials,
         region=settings.region,
         default_life=settings.presigned_url_expiration,
         public_endpoint=public_endpoint or bucket_url,
@@ -116,9 +118,16 @@ def _own_credentials(key: str) -> Credentials:
     return Credentials(hashlib.sha256(f"access key id {key}".encode()).hexdigest()[:20], key)
 
 
-def _aws_credentials(settings: Settings) -> Credentials:
+def _aws_credentials(settings: Settings) -> tuple[CredentialSource, Credentials | None]:
+    """Return where credentials come from, and themselves if they never change."""
     if settings.access_key_id and settings.secret_access_key:
-        return Credentials(settings.access_key_id, settings.secret_access_key, settings.session_token)
+        fixed = Credentials(settings.access_key_id, settings.secret_access_key, settings.session_token)
+        return (lambda: fixed), fixed
     if settings.use_localstack:
-        return Credentials("test", "test")
-    raise ConfigurationError("AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: got none, want the credentials for AWS")
+        return (lambda: LOCALSTACK_CREDENTIALS), LOCALSTACK_CREDENTIALS
+    if not (settings.access_key_id or settings.secret_access_key) and (provided := provider_chain()):
+        return provided, None
+    raise ConfigurationError(
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: got none, want the credentials for AWS "
+        "(those of a profile or a role are found if botocore is installed)"
+    )

@@ -20,6 +20,7 @@ def main() -> None:
 
 
 @main.command()
+@click.option("--storage", help="Where images live: local (files and SQLite) or aws (STORAGE, local).")
 @click.option("--host", help="Address to listen on (HOST, 127.0.0.1).")
 @click.option("--port", help="Port to listen on; 0 takes a free one (PORT, 8000).")
 @click.option("--data-dir", help="Directory that holds everything (DATA_DIR, ./data).")

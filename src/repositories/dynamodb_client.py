@@ -96,14 +96,14 @@ class Table:
         )
 
 
-def open_table(name: str, *, region: str, endpoint: str | None, credentials: Credentials) -> Table:
-    """Reach a table at AWS or at `endpoint`."""
+def open_table(name: str, *, region: str, endpoint: str | None, credentials: Credentials | None) -> Table:
+    """Reach a table at AWS or at `endpoint`. Without credentials the SDK looks for them, and renews them, itself."""
     client = DynamoDBClient(
         region=region,
         endpoint_url=endpoint,
-        access_key=credentials.access_key_id,
-        secret_key=credentials.secret_access_key,
-        session_token=credentials.session_token,
+        access_key=credentials.access_key_id if credentials else None,
+        secret_key=credentials.secret_access_key if credentials else None,
+        session_token=credentials.session_token if credentials else None,
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
         max_retries=SDK_ATTEMPTS,

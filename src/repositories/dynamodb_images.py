@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
-from ..common.errors import StoreFailed, StoreUnavailable
+from ..common.errors import StoreError, StoreFailed, StoreUnavailable
 from ..common.ids import first_id_at
 from ..models.image import Image
 from ..models.page import ImageQuery, Page
@@ -114,7 +115,7 @@ class _Merged:
                 if self._entries_read >= READ_BUDGET:
                     self.is_over_budget = True
                     return None
-                self._entries_read += sum(await asyncio.gather(*(stream.fill() for stream in empty)))
+                self._entries_read += await _fill(empty)
             self._streams = [stream for stream in self._streams if stream.read]
             if not self._streams:
                 return None
@@ -152,6 +153,16 @@ class _Stream:
                 self._low = _just_above(items[-1]["sk"])
         self.is_at_end = not more or self._low > self._high
         return len(items)
+
+
+async def _fill(streams: Sequence[_Stream]) -> int:
+    """Read all of them on at once. If one fails the others are not left running."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            fills = [group.create_task(stream.fill()) for stream in streams]
+    except* StoreError as failures:
+        raise failures.exceptions[0] from None
+    return sum(fill.result() for fill in fills)
 
 
 def _bounds(query: ImageQuery) -> tuple[str, str] | None:

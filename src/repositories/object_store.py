@@ -15,7 +15,7 @@ from obstore.store import LocalStore, S3Store
 from ..common.durable import sync
 from ..common.errors import ObjectNotFound, ServiceError, StoreError, StoreFailed, StoreUnavailable
 from ..common.payload import Payload
-from ..common.sigv4 import Credentials
+from .aws_credentials import CredentialSource
 from .ports import ObjectInfo
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ CONNECT_TIMEOUT = dt.timedelta(seconds=1)
 TIMEOUT = dt.timedelta(seconds=5)  # for one attempt; 10 MiB take well under one second within a region
 MAX_RETRIES = 2  # with jitter
 RETRY_TIMEOUT = dt.timedelta(seconds=6)
+CREDENTIALS_KEPT = dt.timedelta(minutes=1)  # then they are asked for anew
 
 _REFUSAL = re.compile(r"status code: (301|4(?!08|09|29)\d\d)|redirect")
 
@@ -133,21 +134,25 @@ class S3ObjectStore(ObstoreObjectStore):
 
     _other_error = StoreUnavailable  # what is left after the retries: time-outs, lost connections, 5xx
 
-    def __init__(self, bucket: str, *, region: str, endpoint: str | None, credentials: Credentials) -> None:
+    def __init__(self, bucket: str, *, region: str, endpoint: str | None, credentials: CredentialSource) -> None:
         """Reach the bucket at AWS, or path-style at `endpoint`."""
         options: S3Config = {"bucket": bucket, "region": region}
         if endpoint is not None:
             options |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
+
         # A provider, since obstore would mix what stands in the environment into credentials that are options.
-        provided: S3Credential = {
-            "access_key_id": credentials.access_key_id,
-            "secret_access_key": credentials.secret_access_key,
-            "token": credentials.session_token,
-            "expires_at": None,
-        }
+        def provided() -> "S3Credential":
+            current = credentials()
+            return {
+                "access_key_id": current.access_key_id,
+                "secret_access_key": current.secret_access_key,
+                "token": current.session_token,
+                "expires_at": dt.datetime.now(dt.UTC) + CREDENTIALS_KEPT,
+            }
+
         store = S3Store(
             config=options,
-            credential_provider=lambda: provided,
+            credential_provider=provided,
             client_options={"connect_timeout": CONNECT_TIMEOUT, "timeout": TIMEOUT, "allow_http": True},
             retry_config={"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT},
         )

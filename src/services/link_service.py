@@ -18,12 +18,16 @@ def utc_now() -> dt.datetime:
 
 
 class LinkService:
-    """Signs with the first of `keyring`, verifies with any of them: keys are changed without breaking links."""
+    """Signs with the first of `keyring`, verifies with any of them: keys are changed without breaking links.
+
+    Where somebody else verifies, there is no keyring but a `signer`, which returns the credentials of the moment.
+    """
 
     def __init__(
         self,
         *,
-        keyring: tuple[Credentials, ...],
+        keyring: tuple[Credentials, ...] = (),
+        signer: Callable[[], Credentials] | None = None,
         region: str,
         default_life: int,
         public_endpoint: str | None = None,
@@ -31,7 +35,7 @@ class LinkService:
         now: Callable[[], dt.datetime] = utc_now,
     ) -> None:
         """Make links below `objects_path` at the public endpoint; without one, at the origin of each request."""
-        self._keyring = keyring
+        self._signer = signer or (lambda: keyring[0])
         self._secrets: Mapping[str, str] = {key.access_key_id: key.secret_access_key for key in keyring}
         self._region = region
         self._default_life = default_life
@@ -46,14 +50,15 @@ class LinkService:
         """
         url = urlsplit(self._public_endpoint or origin)
         life = expires_in or self._default_life
-        if self._keyring[0].session_token:
+        credentials = self._signer()
+        if credentials.session_token:
             life = min(life, TEMPORARY_LIFE)
         disposition = "attachment" if download else "inline"
         signed = sigv4.presign(
             "GET",
             f"{url.scheme}://{url.netloc}",
             url.path + self._objects_path + original_key(image.image_id, image.content_type),
-            credentials=self._keyring[0],
+            credentials=credentials,
             region=self._region,
             now=self._now(),
             expires_in=life,

@@ -1,6 +1,12 @@
 """The scenario against the same server in front of the emulator's S3 and DynamoDB."""
 
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -52,3 +58,55 @@ def test_links_are_what_s3_accepts(tmp_path: Path, environment: dict[str, str]) 
     assert answer.headers["content-type"] == "image/jpeg"
     assert answer.headers["content-disposition"].startswith("attachment; ")
     assert httpx.get(url.replace("attachment", "inline")).status_code == 403
+
+
+def test_the_credentials_of_a_role(tmp_path: Path, environment: dict[str, str], emulator: Emulator) -> None:
+    """As ECS gives them to a container: temporary, and not in the environment. Both stores and the links use them."""
+    with role_endpoint(emulator) as endpoint:
+        ours = environment | {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+        ours["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = endpoint
+        with Server(tmp_path / "data", environment=ours) as server:
+            scenario.run(server.http)
+            image = server.http.post("/images", files={"file": ("a.png", picture("png"))}).json()
+            assert "X-Amz-Security-Token=" in server.http.get(f"/images/{image['image_id']}").json()["url"]
+
+
+@contextmanager
+def role_endpoint(emulator: Emulator) -> Iterator[str]:
+    """Serve the credentials of a role that may do everything."""
+    anybody = [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]
+    everything = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
+    iam = emulator.client("iam")
+    role = iam.create_role(
+        RoleName="server", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": anybody})
+    )
+    policy = json.dumps({"Version": "2012-10-17", "Statement": everything})
+    iam.put_role_policy(RoleName="server", PolicyName="everything", PolicyDocument=policy)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            given = emulator.client("sts").assume_role(RoleArn=role["Role"]["Arn"], RoleSessionName="server")[
+                "Credentials"
+            ]
+            body = {
+                "AccessKeyId": given["AccessKeyId"],
+                "SecretAccessKey": given["SecretAccessKey"],
+                "Token": given["SessionToken"],
+                "Expiration": given["Expiration"].strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/credentials"
+        finally:
+            server.shutdown()
+            thread.join()
