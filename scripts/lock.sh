@@ -7,3 +7,7 @@ compile pyproject.toml -o requirements/runtime.txt
 compile --group test -c requirements/runtime.txt -o requirements/test.txt
 # The AWS emulator for the tests has an environment of its own: the service's must not see what it brings.
 echo "ministack==1.5.33" | compile - -o requirements/emulator.txt
+# So has the AWS command line that the tests deploy with, as a user has one of his own.
+printf '%s\n' awscli awscli-local | compile - -o requirements/awscli.txt
+# What builds the Lambda artifact: sdists become wheels with just this.
+printf '%s\n' pip setuptools | compile --allow-unsafe - -o requirements/build.txt

@@ -10,7 +10,8 @@ from starlette.applications import Starlette
 from src.bootstrap import build_services
 from src.common.config import Settings
 from src.handlers.app import create_app
-from tests.support.emulator import Emulator, ensure_venv
+from tests.support.emulator import Emulator
+from tests.support.seaweedfs import SeaweedFS
 from tests.support.server import Server
 
 
@@ -49,7 +50,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """The AWS emulator. Tests make buckets and tables of their own in it."""
-    ensure_venv()
     emulator = Emulator(tmp_path_factory.mktemp("emulator"))
     yield emulator
     emulator.stop()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """A second S3. Tests make buckets of their own in it."""
+    seaweedfs = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
+    yield seaweedfs
+    seaweedfs.stop()

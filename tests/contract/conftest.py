@@ -2,4 +2,9 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contract.image_repository", "tests.contract.object_store", "tests.support.images")
+pytest.register_assert_rewrite(
+    "tests.contract.image_repository",
+    "tests.contract.object_store",
+    "tests.contract.s3_objects",
+    "tests.support.images",
+)

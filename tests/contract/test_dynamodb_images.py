@@ -15,7 +15,8 @@ from src.repositories.dynamodb_client import Table, open_table
 from src.repositories.dynamodb_images import DynamoDbImageRepository
 from src.repositories.dynamodb_items import pack, shard_of
 from tests.contract.image_repository import ImageRepositoryContract
-from tests.support.emulator import REGION, Emulator
+from tests.support.aws_process import REGION
+from tests.support.emulator import Emulator
 from tests.support.images import make_image, numbered_id, walk, whole_list
 
 pytestmark = pytest.mark.anyio

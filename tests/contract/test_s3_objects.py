@@ -1,74 +1,58 @@
-"""S3 as an ObjectStore, on the emulator, and what only it promises."""
+"""S3 as an ObjectStore, on the emulator, and where nobody answers."""
 
-from typing import NamedTuple
+import asyncio
+import datetime as dt
+import socket
+import time
 
 import pytest
 
-from src.common.errors import StoreError, StoreFailed, StoreUnavailable
+from src.common.errors import StoreUnavailable
 from src.common.payload import Payload
-from src.common.sigv4 import Credentials
-from src.repositories.object_store import S3ObjectStore
-from tests.contract.object_store import KEY, ObjectStoreContract, put
-from tests.support.emulator import REGION, Emulator
-
-pytestmark = pytest.mark.anyio
-
-CREDENTIALS = Credentials("test", "test")
+from src.repositories import object_store
+from src.repositories.object_store import CONNECT_TIMEOUT, RETRY_TIMEOUT, TIMEOUT, S3ObjectStore
+from tests.contract.object_store import KEY, put, read
+from tests.contract.s3_objects import Bucket, S3ObjectsContract
+from tests.support.aws_process import CREDENTIALS, REGION
+from tests.support.emulator import Emulator
 
 
-class Bucket(NamedTuple):
-    emulator: Emulator
-    name: str
-
-    def store(self, *, credentials: Credentials = CREDENTIALS) -> S3ObjectStore:
-        return S3ObjectStore(self.name, region=REGION, endpoint=self.emulator.url, credentials=credentials)
-
-
-@pytest.fixture
-def place(emulator: Emulator) -> Bucket:
-    return Bucket(emulator, emulator.new_bucket())
-
-
-class TestS3Objects(ObjectStoreContract[Bucket]):
+class TestS3Objects(S3ObjectsContract):
     @pytest.fixture
     def place(self, emulator: Emulator) -> Bucket:
         return Bucket(emulator, emulator.new_bucket())
 
-    def make(self, place: Bucket) -> S3ObjectStore:
-        return place.store()
 
-    def seed(self, place: Bucket, key: str, data: bytes) -> None:
-        place.emulator.client("s3").put_object(Bucket=place.name, Key=key, Body=data)
-
-    def stored(self, place: Bucket) -> dict[str, bytes]:
-        s3 = place.emulator.client("s3")
-        keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket=place.name).get("Contents", [])]
-        return {key: s3.get_object(Bucket=place.name, Key=key)["Body"].read() for key in keys}
-
-
-async def test_an_object_has_its_content_type(place: Bucket) -> None:
-    """S3 serves what was put: whoever follows a link gets the type that was measured."""
-    await put(place.store(), KEY, Payload.of(b"data"))
-    head = place.emulator.client("s3").head_object(Bucket=place.name, Key=KEY)
-    assert head["ContentType"] == "image/jpeg"
-
-
-async def test_a_bucket_that_is_missing(emulator: Emulator) -> None:
-    store = Bucket(emulator, "no-such-bucket").store()
-    with pytest.raises(StoreFailed):
-        await put(store, KEY, Payload.of(b"data"))
-    with pytest.raises(StoreError):
-        await store.ping()
+@pytest.mark.anyio
+async def test_a_store_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection and is silent: every call ends, in as long as its attempts and pauses may take."""
+    monkeypatch.setattr(object_store, "TIMEOUT", dt.timedelta(seconds=0.2))
+    monkeypatch.setattr(object_store, "RETRY_TIMEOUT", dt.timedelta(seconds=0.2))
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        store = S3ObjectStore("bucket", region=REGION, endpoint=url, credentials=lambda: CREDENTIALS)
+        started = time.monotonic()
+        calls = (
+            put(store, KEY, Payload.of(b"data")),
+            put(store, KEY, Payload.of(bytes(6 * 1024 * 1024))),  # in several parts
+            store.head(KEY),
+            read(store, KEY, 0, 4),
+            store.delete(KEY),
+            store.ping(),
+        )
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+        assert time.monotonic() - started < 5
+    assert [type(error) for error in errors] == [StoreUnavailable] * len(calls)
 
 
-async def test_credentials_that_are_wrong(place: Bucket) -> None:
-    store = place.store(credentials=Credentials("AKIAIOSFODNN7EXAMPLE", "wrong"))
-    with pytest.raises(StoreFailed):
-        await put(store, KEY, Payload.of(b"data"))
+def test_a_store_that_hangs_leaves_time_to_say_so() -> None:
+    """The last attempt begins within the time for retries; all that has to fit into the time of a function."""
+    assert (RETRY_TIMEOUT + TIMEOUT + CONNECT_TIMEOUT).total_seconds() < 29 / 2
 
 
+@pytest.mark.anyio
 async def test_a_store_that_does_not_answer() -> None:
     """Nobody listens there: the request ends, and says to try again."""
-    store = S3ObjectStore("bucket", region=REGION, endpoint="http://127.0.0.1:9", credentials=CREDENTIALS)
+    store = S3ObjectStore("bucket", region=REGION, endpoint="http://127.0.0.1:9", credentials=lambda: CREDENTIALS)
     with pytest.raises(StoreUnavailable):
         await store.head(KEY)
