@@ -1,0 +1,125 @@
+"""Count the request units that each operation takes of DynamoDB, on the AWS emulator: what the README's costs are of.
+
+    python -m bench.costs
+
+The repository does its work through botocore here, which tells the consumed capacity of every request. Only Queries
+count by size, since the emulator takes each for one unit: strongly consistent, 4 KB of items are one (AWS, "DynamoDB
+read and write operations" and "DynamoDB item sizes").
+"""
+
+import asyncio
+import math
+import tempfile
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from typing import Any
+
+from src.models.image import Image
+from src.models.page import ImageQuery
+from src.repositories.dynamodb_client import Table
+from src.repositories.dynamodb_images import DynamoDbImageRepository
+from src.repositories.dynamodb_items import Item, Key
+from tests.support.emulator import Emulator
+from tests.support.images import make_image
+
+IMAGES = 200
+READ_UNIT = 4096  # bytes
+PLACEHOLDER = f"data:image/webp;base64,{'A' * 160}"  # of the usual length
+TYPES = {str: "S", bytes: "B", bool: "BOOL"}
+
+
+class CountingTable(Table):
+    """A table that adds up the units it uses. Operations look as pydynox wants them."""
+
+    def __init__(self, dynamodb: Any, name: str) -> None:
+        super().__init__(dynamodb, name)
+        self.units = 0.0
+
+    def _used(self, answer: dict[str, Any]) -> dict[str, Any]:
+        capacities = answer["ConsumedCapacity"]
+        for capacity in capacities if isinstance(capacities, list) else [capacities]:
+            self.units += capacity["CapacityUnits"]
+        return answer
+
+    async def get(self, key: Key) -> Item | None:
+        answer = self._used(
+            self._client.get_item(
+                TableName=self._name, Key=_packed(key), ConsistentRead=True, ReturnConsumedCapacity="TOTAL"
+            )
+        )
+        return _unpacked(answer["Item"]) if "Item" in answer else None
+
+    async def between(self, pk: str, low: str, high: str, *, forward: bool, limit: int) -> tuple[list[Item], bool]:
+        answer = self._client.query(
+            TableName=self._name,
+            KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
+            ExpressionAttributeValues=_packed({":pk": pk, ":low": low, ":high": high}),
+            Limit=limit,
+            ScanIndexForward=forward,
+            ConsistentRead=True,
+        )
+        self.units += max(1, math.ceil(sum(map(_size, answer["Items"])) / READ_UNIT))
+        return [_unpacked(item) for item in answer["Items"]], "LastEvaluatedKey" in answer
+
+    async def write(self, operations: Sequence[Item]) -> None:
+        items = []
+        for operation in operations:
+            kind, what = ("Put", "item") if operation["type"] == "put" else ("Delete", "key")
+            item = {"TableName": self._name, what.title(): _packed(operation[what])}
+            if "condition_expression" in operation:
+                item["ConditionExpression"] = operation["condition_expression"]
+            items.append({kind: item})
+        self._used(self._client.transact_write_items(TransactItems=items, ReturnConsumedCapacity="TOTAL"))
+
+
+def _packed(item: Any) -> dict[str, Any]:
+    return {name: {TYPES[type(value)]: value} for name, value in item.items()}
+
+
+def _size(packed: dict[str, Any]) -> int:
+    values = [value for typed in packed.values() for value in typed.values()]
+    sizes = [
+        1 if isinstance(value, bool) else len(value.encode() if isinstance(value, str) else value) for value in values
+    ]
+    return sum(map(len, packed)) + sum(sizes)
+
+
+def _unpacked(item: dict[str, Any]) -> Item:
+    return {name: value for name, typed in item.items() for value in typed.values()}
+
+
+async def count(table: CountingTable) -> None:
+    repository = DynamoDbImageRepository(table)
+
+    async def row(what: str, work: Awaitable[object]) -> None:
+        before = table.units
+        await work
+        print(f"{what:36}{table.units - before:8.1f}")
+
+    plain = _image(())
+    tagged = _image(("cat", "garden", "walk"))
+    await row("upload without tags", repository.add(plain))
+    await row("upload with 3 tags", repository.add(tagged))
+    await row("delete with 3 tags", repository.remove(tagged.image_id))
+    for _ in range(IMAGES):
+        await repository.add(_image(("cat", "garden", "walk")))
+    await row("get", repository.get(plain.image_id))
+    for name, user, tags in (("of a user", "ann", ()), ("of all", None, ()), ("of a user with a tag", "ann", ("cat",))):
+        await row(f"a page of 20 {name}", repository.list(ImageQuery(user_id=user, tags=tags, limit=20)))
+
+
+def _image(tags: tuple[str, ...]) -> Image:
+    return make_image(user_id="ann", filename="a picture.jpg", tags=tags, placeholder=PLACEHOLDER)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        emulator = Emulator(Path(directory))
+        try:
+            asyncio.run(count(CountingTable(emulator.client("dynamodb"), emulator.new_table())))
+        finally:
+            emulator.stop()
+
+
+if __name__ == "__main__":
+    main()
