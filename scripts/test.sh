@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up (once) and run every check: style, types, architecture, tests. Options go to pytest.
+# Set up (once) and run every check: style, types, architecture, infrastructure, tests. Options go to pytest.
 set -euo pipefail
 . "$(dirname "$0")/venv.sh"
 ensure_venv
@@ -9,4 +9,5 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports --no-logo
+cfn-lint infra/template.yaml
 python -m pytest tests "$@"

@@ -1,5 +1,5 @@
-# Sourced by the other scripts: makes or refreshes .venv with what requirements.txt pins. Sets $root and $python.
-# A second run finds the stamp of the same pins and does nothing.
+# Sourced by the other scripts: makes or refreshes virtual environments with what a file of pins says. Sets $root and
+# $python. A second run finds the stamp of the same pins and does nothing.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python="$root/.venv/bin/python"
@@ -18,16 +18,21 @@ find_python() (
     fail "No Python 3.12 or newer found: install one, or name it in the variable PYTHON."
 )
 
-ensure_venv() {
-    local stamp="$root/.venv/requirements.stamp" wanted base
-    wanted=$(cat "$root/requirements.txt" "$root"/requirements/*.txt | cksum)
-    if [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+# The service's own, with what runs and tests it.
+ensure_venv() { ensure_environment "$root/.venv" "$root/requirements.txt" "$root"/requirements/{runtime,test}.txt; }
+
+# ensure_environment DIRECTORY PINS [FILES THAT THE PINS INCLUDE]
+ensure_environment() {
+    local directory=$1 pins=$2 wanted base
+    shift
+    wanted=$(cat "$@" | cksum)
+    if [ -x "$directory/bin/python" ] && [ "$(cat "$directory/requirements.stamp" 2>/dev/null)" = "$wanted" ]; then
         return
     fi
     base=$(find_python) || exit 1
-    echo "Setting up $root/.venv (once; takes a minute) ..." >&2
-    "$base" -m venv --clear "$root/.venv" || fail "Could not make $root/.venv; on Debian: apt install python3-venv."
-    "$python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$root/requirements.txt" \
-        || fail "Could not install what requirements.txt pins; see above."
-    printf '%s\n' "$wanted" >"$stamp"
+    echo "Setting up $directory (once; takes a minute) ..." >&2
+    "$base" -m venv --clear "$directory" || fail "Could not make $directory; on Debian: apt install python3-venv."
+    "$directory/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$pins" >&2 \
+        || fail "Could not install what $pins pins; see above."
+    printf '%s\n' "$wanted" >"$directory/requirements.stamp"
 }

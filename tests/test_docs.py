@@ -49,6 +49,19 @@ def test_every_setting_is_documented_as_it_is() -> None:
     assert documented == [(v.name, v.default or "unset", v.help) for v in VARIABLES]
 
 
+def test_what_deploys_takes_the_variables_that_are_documented() -> None:
+    script = (ROOT / "scripts" / "deploy.sh").read_text()
+    defaults = dict(re.findall(r'"\$\{(\w+):=([^$}"]*)', script))
+    documented = {name.strip("`"): default.strip("`") for name, default, _ in rows("## Deploy")}
+    own = {variable.name: variable.default for variable in VARIABLES}
+    assert set(documented) == set(defaults) - set(own)
+    computed = {"ARCHITECTURE", "STACK_NAME"}
+    expected = own | {name: default for name, default in documented.items() if name not in computed}
+    assert {name: default for name, default in defaults.items() if name not in computed} == {
+        name: default for name, default in expected.items() if name in defaults
+    }
+
+
 def test_every_route_is_documented_and_no_other() -> None:
     documented = {row[0].strip("`") for row in rows("## API")}
     existing = {
@@ -127,4 +140,4 @@ def test_decisions_are_numbered_pages_with_a_reason() -> None:
 
 def test_every_script_is_described() -> None:
     described = {row[0].strip("`") for row in table_rows((ROOT / "scripts" / "README.md").read_text())}
-    assert described == {path.name for path in (ROOT / "scripts").glob("*.sh")}
+    assert described == {path.name for path in (ROOT / "scripts").iterdir() if path.suffix in {".sh", ".py"}}

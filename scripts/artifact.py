@@ -1,0 +1,165 @@
+"""Build the Lambda function's zip from the pins and `src/`: the same input gives the same bytes.
+
+    python scripts/artifact.py RUNTIME ARCHITECTURE HANDLER DIRECTORY
+
+run by deploy.sh with the Python of `.venv-build`. Prints the zip's path, and what was measured to standard error.
+"""
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PINS = ROOT / "requirements" / "runtime.txt"
+
+MAX_UNZIPPED = 250 * 1024 * 1024  # bytes: AWS, "Lambda quotas", deployment package
+TASK_ROOT = "/var/task"  # where Lambda unpacks it
+GLIBC_MINORS = range(34, 16, -1)  # Amazon Linux 2023, on which Python 3.12 and newer run, has glibc 2.34
+SDISTS = frozenset({"pyvips"})  # published without wheels: built here, to pure Python
+SERVER_ONLY = frozenset({"click", "h11", "httptools", "uvicorn", "uvloop"})
+NOT_NEEDED = (
+    "bin",
+    "*.map",
+    "*.dist-info/RECORD",
+    "*.dist-info/INSTALLER",
+    "*.dist-info/REQUESTED",
+    "*/direct_url.json",
+)
+
+
+class CannotBuild(Exception):
+    """The message is for the user."""
+
+
+def build(runtime: str, architecture: str, handler: str, directory: Path) -> Path:
+    tree = directory / f"{runtime}-{architecture}"
+    python = _matching_python(runtime, architecture)
+    _ensure_dependencies(tree, runtime, architecture)
+    shutil.rmtree(tree / "src", ignore_errors=True)
+    shutil.copytree(ROOT / "src", tree / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    if python:
+        # Lambda's disk is read-only: without bytecode every cold start would compile all modules anew.
+        paths = ["-s", str(tree), "-p", TASK_ROOT, str(tree)]
+        _run([python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", *paths])
+        _check_imports(python, tree, handler)
+        _say(f"Its imports work in a clean {runtime}.")
+    else:
+        _say(f"There is no {runtime} for Linux on {architecture} here: its imports are unchecked, it has no bytecode.")
+    size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
+    _say(f"Unzipped it has {size / 2**20:.1f} MiB; Lambda takes {MAX_UNZIPPED / 2**20:.0f}.")
+    if size > MAX_UNZIPPED:
+        raise CannotBuild("That is too much for Lambda.")
+    return _zipped(tree)
+
+
+def _ensure_dependencies(tree: Path, runtime: str, architecture: str) -> None:
+    """Install what the pins say into an empty tree, unless that is what it holds already."""
+    stamp = Path(f"{tree}.stamp")
+    wanted = hashlib.sha256(PINS.read_bytes() + Path(__file__).read_bytes()).hexdigest()
+    if tree.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return
+    stamp.unlink(missing_ok=True)
+    shutil.rmtree(tree, ignore_errors=True)
+    _install(tree, runtime, architecture)
+    stamp.write_text(wanted)
+
+
+def _install(tree: Path, runtime: str, architecture: str) -> None:
+    work = Path(f"{tree}.work")
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    wheels, sdists = work / "wheels.txt", work / "sdists.txt"
+    pins = _pins()
+    wheels.write_text("".join(pin for name, pin in pins.items() if name not in SDISTS | SERVER_ONLY))
+    sdists.write_text("".join(pins[name] for name in SDISTS))
+    version = runtime.removeprefix("python")
+    target = ["--target", str(tree), "--no-deps", "--no-compile", "--only-binary=:all:"]
+    target += ["--python-version", version, "--implementation", "cp"]
+    target += [word for abi in (f"cp{version.replace('.', '')}", "abi3", "none") for word in ("--abi", abi)]
+    machine = {"arm64": "aarch64"}.get(architecture, architecture)
+    target += [word for minor in GLIBC_MINORS for word in ("--platform", f"manylinux_2_{minor}_{machine}")]
+    # Without pkgconfig and cffi to build with, pyvips makes no attempt at an extension for this machine's libvips.
+    _pip("wheel", "--no-deps", "--no-build-isolation", "--require-hashes", "-r", str(sdists), "-w", str(work))
+    _pip("install", *target, "--require-hashes", "-r", str(wheels))
+    _pip("install", *target, *(str(wheel) for wheel in sorted(work.glob("*-none-any.whl"))))
+    shutil.rmtree(work)
+    for pattern in NOT_NEEDED:
+        for path in list(tree.rglob(pattern) if pattern.startswith("*.map") else tree.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _pins() -> dict[str, str]:
+    """Return each requirement of the pins, with its hashes, by its name."""
+    pins = re.split(r"\n(?=\S)", PINS.read_text())
+    return {pin.partition("==")[0]: f"{pin.rstrip()}\n" for pin in pins if "==" in pin}
+
+
+def _matching_python(runtime: str, architecture: str) -> str | None:
+    """Return an interpreter that runs what the Lambda runs, if there is one."""
+    machine = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    if sys.platform != "linux" or machine != architecture:
+        return None
+    version = runtime.removeprefix("python")
+    code = "import sys; print('{}.{}'.format(*sys.version_info))"
+    for candidate in (sys.executable, runtime):
+        try:
+            done = subprocess.run([candidate, "-c", code], capture_output=True, text=True)
+        except FileNotFoundError:
+            continue
+        if done.stdout.strip() == version:
+            return candidate
+    return None
+
+
+def _check_imports(python: str, tree: Path, handler: str) -> None:
+    """Load the handler as Lambda does, with the standard library and the tree and nothing else."""
+    module = handler.rpartition(".")[0].replace("/", ".")
+    code = f"import sys; sys.path.insert(0, {str(tree)!r}); import importlib; m = importlib.import_module({module!r}); "
+    code += f"assert callable(getattr(m, {handler.rpartition('.')[2]!r}))"
+    names = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH"}
+    environment = {name: value for name, value in os.environ.items() if name in names}
+    environment |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "ALLOW_ANONYMOUS": "1"}
+    done = subprocess.run([python, "-B", "-I", "-S", "-c", code], env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise CannotBuild(f"HANDLER_NAME {handler} can't be loaded from the artifact: {done.stderr.splitlines()[-1]}")
+
+
+def _zipped(tree: Path) -> Path:
+    path = Path(f"{tree}.zip")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(file for file in tree.rglob("*") if file.is_file()):
+            entry = zipfile.ZipInfo(file.relative_to(tree).as_posix(), (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3  # Unix, wherever it is built
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(entry, file.read_bytes())
+    return path
+
+
+def _pip(command: str, *arguments: str) -> None:
+    _run([sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *arguments])
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        _say(done.stdout)
+        raise CannotBuild(f"Could not build the artifact: {' '.join(command[1:4])} ... failed, see above.")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    try:
+        print(build(*sys.argv[1:4], Path(sys.argv[4])))
+    except CannotBuild as error:
+        sys.exit(str(error))

@@ -1,0 +1,292 @@
+"""`scripts/deploy.sh` on the emulator: the scenario through what it deploys, run again, and whatever can go wrong."""
+
+import json
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from botocore.exceptions import WaiterError
+
+from tests.e2e import scenario
+from tests.support.deployment import RUNTIME, SYSTEM_PATH, VENV, Deployment
+from tests.support.emulator import Emulator
+from tests.support.pictures import picture
+from tests.support.server import ROOT
+
+ARTIFACT = ROOT / "scripts" / "artifact.py"
+HANDLER = "src.handlers.image_handler.lambda_handler"
+
+
+@pytest.fixture(scope="module")
+def deployment(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    deployment = Deployment(emulator, home=tmp_path_factory.mktemp("home"))
+    deployment.deploy()
+    return deployment
+
+
+@pytest.fixture
+def http(deployment: Deployment) -> Iterator[httpx.Client]:
+    with deployment.http() as http:
+        yield http
+
+
+@pytest.fixture
+def other(emulator: Emulator, tmp_path: Path) -> Deployment:
+    """Names under which nothing is deployed."""
+    return Deployment(emulator, home=tmp_path / "home")
+
+
+def upload(http: httpx.Client, **fields: str) -> dict[str, Any]:
+    answer = http.post("/images", files={"file": ("a.png", picture("png"))}, data=fields)
+    assert answer.status_code == 201, answer.text
+    image: dict[str, Any] = answer.json()
+    return image
+
+
+def test_scenario(http: httpx.Client) -> None:
+    scenario.run(http)
+
+
+def test_links_within_the_service(http: httpx.Client) -> None:
+    """The stage is part of them."""
+    image = upload(http)
+    assert http.get("/").headers["location"] == "/dev/docs"
+    assert "SwaggerUIBundle" in http.get("/docs/docs.js").text
+    assert http.get("/openapi.json").json()["servers"] == [{"url": "/dev"}]
+    assert upload(http)["image_id"] > image["image_id"]
+
+
+def test_a_link_works_with_curl(http: httpx.Client, tmp_path: Path) -> None:
+    """Signed by the function with its role's temporary credentials, for the host that clients reach."""
+    data = picture("jpeg")
+    image = http.post("/images", files={"file": ("Übung 1.jpg", data)}).json()
+    link = http.get(f"/images/{image['image_id']}", params={"download": "true"}).json()["url"]
+    assert "X-Amz-Security-Token=" in link
+    subprocess.run(["curl", "-fsSO", "-J", link], cwd=tmp_path, check=True)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [data]
+
+
+def test_a_body_that_lambda_could_not_carry(http: httpx.Client) -> None:
+    limits = http.get("/limits").json()
+    assert limits["max_body_size"] == limits["max_json_body_size"] < 4.5 * 1024 * 1024
+    answer = http.post("/images", content=bytes(limits["max_body_size"] + 1), headers={"Content-Type": "image/png"})
+    assert answer.status_code == 413
+    assert "POST /uploads" in answer.json()["detail"]
+
+
+def test_again(deployment: Deployment, http: httpx.Client, tmp_path: Path) -> None:
+    """The same URL, the same pictures, one artifact, and the scenario still; this time with `aws` alone."""
+    image = upload(http, tags="kept")
+    before = deployment.url
+    (tmp_path / "aws").symlink_to(VENV / "bin" / "aws")
+    deployment.deploy(PATH=f"{tmp_path}:{SYSTEM_PATH}", LOG_LEVEL="WARNING")
+    assert deployment.url == before
+    assert http.get(f"/images/{image['image_id']}").json()["sha256"] == image["sha256"]
+    scenario.run(http)
+    function = deployment.emulator.client("lambda").get_function_configuration(FunctionName=deployment.function)
+    assert function["Environment"]["Variables"]["LOG_LEVEL"] == "WARNING"
+    objects = deployment.emulator.client("s3").list_objects_v2(Bucket=deployment.bucket, Prefix="deployments/")
+    assert len(objects["Contents"]) == 1
+
+
+def test_the_data_outlive_the_stack(deployment: Deployment, http: httpx.Client) -> None:
+    """Another stack finds them under their names and takes them as they are."""
+    image = upload(http)
+    api_id = httpx.URL(deployment.url).host.partition(".")[0]
+    deployment.emulator.client("apigateway").delete_rest_api(restApiId=api_id)  # somebody by hand
+    assert deployment.refused(API_NAME="renamed").startswith(f"Could not deploy the stack {deployment.stack}: Api: ")
+    deployment.delete()
+    assert http.get("/healthz").status_code != 200
+    said = deployment.deploy("ThrottlingRate=50")
+    assert f"The bucket {deployment.bucket} exists: it is used as it is." in said
+    assert f"The table {deployment.table} exists: it is used as it is." in said
+    with deployment.http() as again:
+        assert again.get(f"/images/{image['image_id']}").json()["sha256"] == image["sha256"]
+
+
+# Permissions
+
+
+@contextmanager
+def without(deployment: Deployment, action: str) -> Iterator[None]:
+    """Take one permission from the function's role."""
+    iam = deployment.emulator.client("iam")
+    arn = deployment.emulator.client("lambda").get_function_configuration(FunctionName=deployment.function)["Role"]
+    policy = {"RoleName": arn.rpartition("/")[2], "PolicyName": "image-service"}
+    document = iam.get_role_policy(**policy)["PolicyDocument"]
+    less = json.loads(json.dumps(document))
+    for statement in less["Statement"]:
+        actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+        statement["Action"] = [kept for kept in actions if kept != action]
+    less["Statement"] = [statement for statement in less["Statement"] if statement["Action"]]
+    assert less != document
+    iam.put_role_policy(**policy, PolicyDocument=json.dumps(less))
+    try:
+        yield
+    finally:
+        iam.put_role_policy(**policy, PolicyDocument=json.dumps(document))
+
+
+@pytest.mark.parametrize("action", ["s3:PutObject", "dynamodb:PutItem"])
+def test_an_upload_without_permission(deployment: Deployment, http: httpx.Client, action: str) -> None:
+    """An explicit error, and nothing left: no record without an object, no object without a record."""
+    with without(deployment, action):
+        answer = http.post("/images", files={"file": ("a.png", picture("png"))}, data={"user_id": "refused"})
+    assert_store_failed(answer)
+    assert http.get("/images", params={"user_id": "refused"}).json()["images"] == []
+    recorded = {image["image_id"] for image in http.get("/images", params={"limit": 100}).json()["images"]}
+    objects = deployment.emulator.client("s3").list_objects_v2(Bucket=deployment.bucket, Prefix="originals/")
+    assert {Path(entry["Key"]).stem for entry in objects.get("Contents", [])} == recorded
+
+
+def assert_store_failed(answer: httpx.Response) -> None:
+    assert answer.status_code == 502, answer.text
+    assert answer.json()["code"] == "store_failed"
+
+
+def test_reading_without_permission(deployment: Deployment, http: httpx.Client) -> None:
+    """It is not taken for there being nothing."""
+    image = upload(http, tags="unread")
+    with without(deployment, "dynamodb:Query"):
+        assert_store_failed(http.get("/images"))
+        assert_store_failed(http.get("/images", params={"tags": "unread"}))
+    with without(deployment, "dynamodb:GetItem"):
+        assert_store_failed(http.get(f"/images/{image['image_id']}"))
+        assert_store_failed(http.get("/readyz"))
+    with without(deployment, "s3:ListBucket"):
+        assert_store_failed(http.get("/readyz"))
+    with without(deployment, "s3:GetObject"):
+        assert httpx.get(http.get(f"/images/{image['image_id']}").json()["url"]).status_code == 403
+    assert http.get("/readyz").status_code == 200
+
+
+def test_a_delete_without_permission(deployment: Deployment, http: httpx.Client) -> None:
+    """What could not be removed is there still; once the record is gone the image is, whatever became of its object."""
+    image = upload(http)
+    with without(deployment, "dynamodb:DeleteItem"):
+        assert_store_failed(http.delete(f"/images/{image['image_id']}"))
+    assert httpx.get(http.get(f"/images/{image['image_id']}").json()["url"]).status_code == 200
+    with without(deployment, "s3:DeleteObject"):
+        http.delete(f"/images/{image['image_id']}")
+    assert http.get(f"/images/{image['image_id']}").status_code == 404
+
+
+# What is in the way
+
+
+def test_no_command_line(other: Deployment, tmp_path: Path) -> None:
+    for tool in ("dirname", "uname", "bash"):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool, path=SYSTEM_PATH)))
+    line = other.refused(PATH=str(tmp_path))
+    assert line == "Neither awslocal nor aws is installed: pip install awscli awscli-local"
+    line = other.refused(PATH=str(tmp_path), AWS_ENDPOINT_URL="")
+    assert line == "aws, the AWS command line interface, is not installed: pip install awscli"
+
+
+def test_credentials_that_are_wrong(other: Deployment) -> None:
+    line = other.refused(AWS_ACCESS_KEY_ID="AKIAIOSFODNN7EXAMPLE")
+    assert line.startswith("Could not use the credentials for AWS: ")
+
+
+def test_nobody_answers(other: Deployment) -> None:
+    line = other.refused(AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_MAX_ATTEMPTS="1")
+    assert "Could not connect to the endpoint URL" in line
+
+
+def test_an_open_api_at_aws(other: Deployment) -> None:
+    """It has to be asked for."""
+    assert other.refused(AWS_ENDPOINT_URL="").startswith("ALLOW_ANONYMOUS: got nothing, wants 1")
+
+
+def test_a_table_of_another_kind(other: Deployment) -> None:
+    other.emulator.client("dynamodb").create_table(
+        TableName=other.table,
+        AttributeDefinitions=[{"AttributeName": "image_id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "image_id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    assert other.refused().startswith(f"TABLE_NAME: the table {other.table} has other keys than pk and sk")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("STAGE_NAME", "a-b", "letters, digits and underscores"),
+        ("LAMBDA_RUNTIME", "python3.8", "LAMBDA_RUNTIME"),
+        ("ARCHITECTURE", "sparc", "ARCHITECTURE"),
+        ("HANDLER_NAME", "src.handlers.image_handler.no_handler", "HANDLER_NAME"),
+        ("HANDLER_NAME", "src.no_module.lambda_handler", "HANDLER_NAME"),
+    ],
+)
+def test_a_value_that_is_wrong(other: Deployment, variable: str, value: str, said: str) -> None:
+    assert said in other.refused(**{variable: value})
+
+
+def test_an_earlier_run_that_failed(other: Deployment) -> None:
+    """What it left of a stack is cleared away. Another one breaks off, and says why; the next goes on from there."""
+    stacks = other.emulator.client("cloudformation")
+    stacks.create_stack(StackName=other.stack, TemplateBody=json.dumps(IMPOSSIBLE), Capabilities=["CAPABILITY_IAM"])
+    with pytest.raises(WaiterError):
+        stacks.get_waiter("stack_create_complete").wait(StackName=other.stack, WaiterConfig={"Delay": 1})
+    done = other.run(**user_without(other, "s3:PutObject"))
+    assert done.returncode != 0
+    assert f"Clearing away the stack {other.stack}" in done.stderr
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("Could not upload the artifact: ")
+    assert "AccessDenied" in line
+    other.deploy()
+    with other.http() as http:
+        scenario.run(http)
+
+
+IMPOSSIBLE = {
+    "Resources": {
+        "Policy": {
+            "Type": "AWS::IAM::Policy",
+            "Properties": {
+                "PolicyName": "nobody's",
+                "Roles": ["no-such-role"],
+                "PolicyDocument": {"Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]},
+            },
+        }
+    }
+}
+
+
+def user_without(deployment: Deployment, action: str) -> dict[str, str]:
+    """Return the credentials of a user who may do everything else."""
+    iam = deployment.emulator.client("iam")
+    iam.create_user(UserName=deployment.stack)
+    statements = [
+        {"Effect": "Allow", "Action": "*", "Resource": "*"},
+        {"Effect": "Deny", "Action": action, "Resource": "*"},
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    iam.put_user_policy(UserName=deployment.stack, PolicyName="most", PolicyDocument=policy)
+    key = iam.create_access_key(UserName=deployment.stack)["AccessKey"]
+    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+
+# The artifact
+
+
+def test_the_artifact(deployment: Deployment, tmp_path: Path) -> None:
+    """The same bytes wherever it is built; no other AWS SDK, nothing for a server alone, no path of this machine."""
+    python = ROOT / ".venv-build" / "bin" / "python"
+    deployed = next((ROOT / "build" / "lambda").glob(f"{RUNTIME}-*.zip"))
+    architecture = deployed.stem.rpartition("-")[2]
+    subprocess.run([python, ARTIFACT, RUNTIME, architecture, HANDLER, tmp_path], check=True, capture_output=True)
+    path = tmp_path / deployed.name
+    assert path.read_bytes() == deployed.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        names = {name.partition("/")[0].partition("-")[0] for name in archive.namelist()}
+        assert {"src", "pydynox", "obstore", "pyvips"} <= names
+        assert names & {"boto3", "botocore", "uvicorn", "tests", "pip"} == set()
+        for name in archive.namelist():
+            assert str(ROOT).encode() not in archive.read(name), name

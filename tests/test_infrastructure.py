@@ -1,0 +1,68 @@
+"""`infra/template.yaml` and what hands it its parameters; cfn-lint looks after the rest of it."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from src.common.config import VARIABLES
+from tests.support.server import ROOT
+
+DEPLOY = (ROOT / "scripts" / "deploy.sh").read_text()
+
+
+class Loader(yaml.SafeLoader):
+    """Reads `!Ref x` and its like as their arguments."""
+
+
+Loader.add_multi_constructor("!", lambda loader, _, node: _plain(loader, node))
+
+
+def _plain(loader: Loader, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_scalar(node)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_mapping(node, deep=True)
+
+
+TEMPLATE: dict[str, Any] = yaml.load((ROOT / "infra" / "template.yaml").read_text(), Loader)
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+
+
+@pytest.mark.parametrize("name", ["Bucket", "Table"])
+def test_data_outlive_the_stack(name: str) -> None:
+    assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_what_the_emulator_does_not_apply() -> None:
+    """Its stacks leave these out, so no test sees them at work."""
+    bucket, table = RESOURCES["Bucket"]["Properties"], RESOURCES["Table"]["Properties"]
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    rules = {rule.get("Prefix"): rule for rule in bucket["LifecycleConfiguration"]["Rules"]}
+    assert rules["incoming/"]["ExpirationInDays"] == 1
+    assert [prefix for prefix, rule in rules.items() if "ExpirationInDays" in rule] == ["incoming/"]
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_the_function_gets_variables_that_there_are() -> None:
+    names = set(RESOURCES["Function"]["Properties"]["Environment"]["Variables"])
+    assert names <= {variable.name for variable in VARIABLES}
+
+
+def test_every_parameter_without_a_default_is_given() -> None:
+    given = set(re.findall(r'"(\w+)=\$', DEPLOY))
+    assert given <= set(TEMPLATE["Parameters"])
+    assert {name for name, parameter in TEMPLATE["Parameters"].items() if "Default" not in parameter} <= given
+
+
+def test_the_role_may_only_do_what_it_names() -> None:
+    """No action of another service and no resource but the bucket, the table and the log group."""
+    (policy,) = RESOURCES["Role"]["Properties"]["Policies"]
+    for statement in policy["PolicyDocument"]["Statement"]:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        assert not any("*" in action for action in actions)
+        assert re.search(r"\$\{(BucketName|TableName)\}|^FunctionLogs.Arn$", statement["Resource"])
