@@ -146,13 +146,11 @@ find_api_logs_role() {
     case $answer in "" | None) ;; *) create_api_logs_role=false ;; esac
 }
 
-# deploy_stack ARTIFACT_KEY [PARAMETERS]: without a key, only bucket and table.
+# deploy_stack PARAMETERS: those that are not given stay as they were.
 deploy_stack() {
-    local key=$1
-    shift
     call cloudformation deploy --stack-name "$STACK_NAME" --template-file "$root/infra/template.yaml" \
         --capabilities CAPABILITY_IAM --no-fail-on-empty-changeset --parameter-overrides \
-        "BucketName=$BUCKET_NAME" "TableName=$TABLE_NAME" "ArtifactKey=$key" \
+        "BucketName=$BUCKET_NAME" "TableName=$TABLE_NAME" \
         "CreateBucket=$create_bucket" "CreateTable=$create_table" "CreateApiLogsRole=$create_api_logs_role" \
         "FunctionName=$FUNCTION_NAME" "ApiName=$API_NAME" "StageName=$STAGE_NAME" "HandlerName=$HANDLER_NAME" \
         "LambdaRuntime=$LAMBDA_RUNTIME" "Architecture=$ARCHITECTURE" \
@@ -246,10 +244,10 @@ ensure_environment "$root/.venv-build" "$root/requirements/build.txt"
 artifact=$("$build_python" "$root/scripts/artifact.py" "$LAMBDA_RUNTIME" "$ARCHITECTURE" "$HANDLER_NAME" "$root/build/lambda")
 
 if [ "$bucket_exists" = false ]; then
-    deploy_stack "" "$@" # the code needs the bucket to lie in
+    deploy_stack "$@" # the code needs the bucket to lie in; a function that there is keeps its own until then
 fi
 upload_artifact "$artifact"
-deploy_stack "$artifact_key" "$@"
+deploy_stack "ArtifactBucket=$BUCKET_NAME" "ArtifactKey=$artifact_key" "$@"
 remove_old_artifacts
 find_api
 check_api

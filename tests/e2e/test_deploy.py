@@ -95,6 +95,21 @@ def test_again(deployment: Deployment, http: httpx.Client, tmp_path: Path) -> No
     assert len(objects["Contents"]) == 1
 
 
+def test_another_bucket(deployment: Deployment, http: httpx.Client) -> None:
+    """The function moves to it and the API stays where it is; the former bucket stays as it was."""
+    image, before = upload(http), deployment.url
+    name = f"{deployment.bucket}-2"
+    deployment.deploy(BUCKET_NAME=name)
+    assert deployment.url == before
+    elsewhere = upload(http)["image_id"]
+    assert name in http.get(f"/images/{elsewhere}").json()["url"]
+    assert http.delete(f"/images/{elsewhere}").status_code == 204
+    objects = deployment.emulator.client("s3").list_objects_v2(Bucket=deployment.bucket, Prefix="originals/")
+    assert image["image_id"] in {Path(entry["Key"]).stem for entry in objects["Contents"]}
+    deployment.deploy()
+    assert httpx.get(http.get(f"/images/{image['image_id']}").json()["url"]).status_code == 200
+
+
 def test_the_data_outlive_the_stack(deployment: Deployment, http: httpx.Client) -> None:
     """Another stack finds them under their names and takes them as they are."""
     image = upload(http)
