@@ -32,7 +32,8 @@ class CountingTable(Table):
     """A table that adds up the units it uses. Operations look as pydynox wants them."""
 
     def __init__(self, dynamodb: Any, name: str) -> None:
-        super().__init__(dynamodb, name)
+        super().__init__(lambda: dynamodb, name)
+        self._dynamodb = dynamodb
         self.units = 0.0
 
     def _used(self, answer: dict[str, Any]) -> dict[str, Any]:
@@ -43,14 +44,14 @@ class CountingTable(Table):
 
     async def get(self, key: Key) -> Item | None:
         answer = self._used(
-            self._client.get_item(
+            self._dynamodb.get_item(
                 TableName=self._name, Key=_packed(key), ConsistentRead=True, ReturnConsumedCapacity="TOTAL"
             )
         )
         return _unpacked(answer["Item"]) if "Item" in answer else None
 
     async def between(self, pk: str, low: str, high: str, *, forward: bool, limit: int) -> tuple[list[Item], bool]:
-        answer = self._client.query(
+        answer = self._dynamodb.query(
             TableName=self._name,
             KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
             ExpressionAttributeValues=_packed({":pk": pk, ":low": low, ":high": high}),
@@ -69,7 +70,7 @@ class CountingTable(Table):
             if "condition_expression" in operation:
                 item["ConditionExpression"] = operation["condition_expression"]
             items.append({kind: item})
-        self._used(self._client.transact_write_items(TransactItems=items, ReturnConsumedCapacity="TOTAL"))
+        self._used(self._dynamodb.transact_write_items(TransactItems=items, ReturnConsumedCapacity="TOTAL"))
 
 
 def _packed(item: Any) -> dict[str, Any]:

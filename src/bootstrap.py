@@ -58,8 +58,10 @@ def _build_local(settings: Settings) -> Services:
         raise ConfigurationError(
             f"DATA_DIR: got {str(settings.data_dir)!r}, wants a directory that can be written to ({error})"
         ) from error
+    keyring = tuple(_own_credentials(key) for key in keys)
     links = LinkService(
-        keyring=tuple(_own_credentials(key) for key in keys),
+        signer=lambda: keyring[0],
+        keyring=keyring,
         region=settings.region,
         default_life=settings.presigned_url_expiration,
         public_endpoint=settings.public_endpoint,
@@ -74,12 +76,12 @@ def _build_aws(settings: Settings) -> Services:
 
     endpoint = settings.endpoint or (LOCALSTACK if settings.use_localstack else None)
     s3_endpoint = settings.s3_endpoint or endpoint
-    credentials, fixed = _aws_credentials(settings)
+    credentials = _aws_credentials(settings)
     table = open_table(
         settings.table_name,
         region=settings.region,
         endpoint=settings.dynamodb_endpoint or endpoint,
-        credentials=fixed,
+        credentials=credentials,
     )
     bucket_url = f"https://{settings.bucket_name}.s3.{settings.region}.amazonaws.com"
     public_endpoint = settings.public_endpoint or s3_endpoint
@@ -118,15 +120,19 @@ def _own_credentials(key: str) -> Credentials:
     return Credentials(hashlib.sha256(f"access key id {key}".encode()).hexdigest()[:20], key)
 
 
-def _aws_credentials(settings: Settings) -> tuple[CredentialSource, Credentials | None]:
-    """Return where credentials come from, and themselves if they never change."""
-    if settings.access_key_id and settings.secret_access_key:
-        fixed = Credentials(settings.access_key_id, settings.secret_access_key, settings.session_token)
-        return (lambda: fixed), fixed
+def _aws_credentials(settings: Settings) -> CredentialSource:
+    """Return one source for both stores and the links: whoever may write is who signs."""
+    key, secret = settings.access_key_id, settings.secret_access_key
+    if key and secret:
+        fixed = Credentials(key, secret, settings.session_token)
+        return lambda: fixed
+    if key or secret:
+        missing = "AWS_SECRET_ACCESS_KEY" if key else "AWS_ACCESS_KEY_ID"
+        raise ConfigurationError(f"{missing}: got nothing, wants what belongs to the other half of the credentials")
     if settings.use_localstack:
-        return (lambda: LOCALSTACK_CREDENTIALS), LOCALSTACK_CREDENTIALS
-    if not (settings.access_key_id or settings.secret_access_key) and (provided := provider_chain()):
-        return provided, None
+        return lambda: LOCALSTACK_CREDENTIALS
+    if provided := provider_chain(settings.region):
+        return provided
     raise ConfigurationError(
         "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: got none, want the credentials for AWS "
         "(those of a profile or a role are found if botocore is installed)"

@@ -33,8 +33,7 @@ def configure(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     # Ours says the same with the route and the request id.
-    for name in ("uvicorn.access", "mangum.http"):
-        logging.getLogger(name).disabled = True
-    for name in ("uvicorn", "uvicorn.error"):
-        # "Started server process" and the like: the start is announced once, by `serve`.
+    logging.getLogger("uvicorn.access").disabled = True
+    for name in ("uvicorn", "uvicorn.error", "mangum.http"):
+        # "Started server process" and the like: the start is announced once, by `serve`, and a request by us.
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

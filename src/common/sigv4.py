@@ -26,6 +26,7 @@ class Credentials(NamedTuple):
     access_key_id: str
     secret_access_key: str
     session_token: str | None = None
+    expires_at: dt.datetime | None = None  # of temporary ones, where that is known
 
 
 class Verified(NamedTuple):

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..bootstrap import Services
-from .bodies import BodyLimits
+from .body_limits import BodyLimits
 
 REVALIDATE = "private, no-cache"
 # For what holds a link: a cache that revalidated it, and was told that the image is the same, would serve an old link.

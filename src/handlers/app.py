@@ -17,7 +17,7 @@ from ..common.config import Settings
 from ..common.errors import ServiceError
 from ..services.link_service import OBJECTS_PATH
 from .answers import prefix_of
-from .bodies import BodyLimits
+from .body_limits import BodyLimits
 from .context import RequestContext, on_http_exception, on_service_error
 from .health import healthz, limits, readyz
 from .images import delete_image, get_image, list_images, upload
@@ -47,8 +47,8 @@ ROUTES = (
 OBJECT_ROUTES = (Route(OBJECTS_PATH + "{key:path}", serve_object, methods=["GET"]),)
 
 
-def create_app(services: Services, *, most_body: int | None = None) -> Starlette:
-    """Build the application over `services`, which it closes when it ends. No larger body than `most_body` can come."""
+def create_app(services: Services, *, carried_body: int | None = None) -> Starlette:
+    """Build the application over `services`, which it closes when it ends. Bodies over `carried_body` are refused."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -63,7 +63,7 @@ def create_app(services: Services, *, most_body: int | None = None) -> Starlette
     )
     app.router.redirect_slashes = False
     app.state.services = services
-    app.state.body_limits = BodyLimits.of(services.settings.max_image_size, most=most_body)
+    app.state.body_limits = BodyLimits.of(services.settings.max_image_size, carried=carried_body)
     return app
 
 

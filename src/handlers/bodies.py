@@ -13,14 +13,13 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from ..common.errors import FieldError, InvalidRequest, PayloadTooLarge, RequestTimeout, UnsupportedRequestBody
+from ..common.errors import FieldError, InvalidRequest, RequestTimeout, UnsupportedRequestBody
 from ..common.payload import SPOOL_LIMIT, Payload, decode_base64, spool
 from ..models.image import NewImage
+from .body_limits import OVERHEAD, BodyLimits
 from .parameters import Reader, query_values
 from .schemas import UploadFields
 
-# Beside the picture: the other fields, in the worst encoding, and the multipart boundaries.
-OVERHEAD = 64 * 1024
 MAX_FIELDS = 64
 IDLE_TIMEOUT = 20  # seconds that a client may keep silent in the middle of a body
 MAX_FILES = 2  # one too many, to say so
@@ -30,30 +29,6 @@ _FILE = frozenset({"file"})
 _JSON_ONLY = frozenset({"image_data", "content_type"})
 _WANTS_BYTES = "wants a picture, got nothing"
 _LENGTH = re.compile(r"[0-9]{1,18}")
-
-
-class BodyLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes that a request body may have. `most` is what this place can carry at all; None if that is no matter."""
-
-    binary: int
-    json: int
-    most: int | None
-
-    @classmethod
-    def of(cls, max_image_size: int, *, most: int | None = None) -> "BodyLimits":
-        binary = max_image_size + OVERHEAD
-        # Base64 makes four characters of three bytes; JSON may spell a slash with two, and a line break with four.
-        json = max_image_size * 4 // 3 * 35 // 32 + OVERHEAD
-        if most is None:
-            return cls(binary=binary, json=json, most=None)
-        return cls(binary=min(binary, most), json=min(json, most), most=most)
-
-    def exceeded(self, limit: int) -> PayloadTooLarge:
-        """Return the error for a body over one of the limits."""
-        detail = f"The request body has more than {limit} bytes."
-        if limit == self.most:
-            detail += " Larger pictures go straight to storage: POST /uploads."
-        return PayloadTooLarge(detail)
 
 
 @asynccontextmanager
@@ -202,10 +177,10 @@ async def _raw(request: Request, limits: BodyLimits) -> AsyncIterator[NewImage]:
 
 
 @asynccontextmanager
-async def _spooled(request: Request, limits: BodyLimits, most: int) -> AsyncIterator[Payload]:
+async def _spooled(request: Request, limits: BodyLimits, limit: int) -> AsyncIterator[Payload]:
     with spool() as file:
         size = 0
-        async for chunk in _bounded(request, limits, most):
+        async for chunk in _bounded(request, limits, limit):
             size += len(chunk)
             await _write(file, chunk, on_disk=size > SPOOL_LIMIT)
         yield Payload(file, size)
@@ -218,17 +193,17 @@ async def _write(file: IO[bytes], chunk: bytes, *, on_disk: bool) -> None:
         file.write(chunk)
 
 
-async def _bounded(request: Request, limits: BodyLimits, most: int) -> AsyncGenerator[bytes]:
-    """Yield the body, and raise PayloadTooLarge as soon as it is known to be over `most` bytes."""
+async def _bounded(request: Request, limits: BodyLimits, limit: int) -> AsyncGenerator[bytes]:
+    """Yield the body, and raise PayloadTooLarge as soon as it is known to be over `limit` bytes."""
     declared = request.headers.get("content-length", "")
-    if _LENGTH.fullmatch(declared) and int(declared) > most:
-        raise limits.exceeded(most)
+    if _LENGTH.fullmatch(declared) and int(declared) > limit:
+        raise limits.exceeded(limit)
     size = 0
     chunks = aiter(request.stream())
     while (chunk := await _next(chunks)) is not None:
         size += len(chunk)
-        if size > most:
-            raise limits.exceeded(most)
+        if size > limit:
+            raise limits.exceeded(limit)
         yield chunk
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..common.errors import InternalError, ServiceError, StoreUnavailable
+from ..common.errors import InternalError, OutcomeUnknown, ServiceError, StoreUnavailable
 from ..common.ids import is_id
 from ..common.logging import request_id
 from .problems import from_http_exception, problem_response, status_of
@@ -51,11 +51,11 @@ class RequestContext:
         except ClientDisconnect:
             status = CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:
-            # The server ends, or Lambda's time does. What a store was doing goes on; a retry finds what came of it.
+            # The server ends, or Lambda's time does. What a store was doing goes on, so a write may yet happen.
+            log.warning("a request was broken off")
             if not status:
-                await problem_response(StoreUnavailable("The request was broken off."))(
-                    scope, receive, send_with_headers
-                )
+                error = StoreUnavailable if scope["method"] in ("GET", "HEAD") else OutcomeUnknown
+                await problem_response(error("The request was broken off."))(scope, receive, send_with_headers)
         except Exception:
             log.exception("unexpected error")
             if status:

@@ -18,7 +18,7 @@ from .app import create_app
 from .stages import StagePrefix
 
 # Lambda takes events of 6 MB, of which headers and context are some, and the body is in base64 (AWS, "Lambda quotas").
-MOST_BODY = (6 * 1024 * 1024 - 64 * 1024) * 3 // 4  # bytes
+CARRIED_BODY = (6 * 1024 * 1024 - 64 * 1024) * 3 // 4  # bytes
 
 TEXT_TYPES = ["text/", "application/json", "application/problem+json"]  # all others go out in base64
 
@@ -30,7 +30,7 @@ def _build() -> Mangum:
         settings = Settings.from_environment({"STORAGE": "aws", **os.environ})
         logging.configure(settings.log_level)
         _refuse_open_api(settings)
-        app = create_app(build_services(settings), most_body=MOST_BODY)
+        app = create_app(build_services(settings), carried_body=CARRIED_BODY)
     except Exception:
         stdlib_logging.getLogger(__name__).exception("the start failed")
         raise

@@ -10,6 +10,7 @@ from pydynox import DynamoDBClient, exceptions
 
 from ..common.errors import OutcomeUnknown, StoreError, StoreFailed, StoreUnavailable
 from ..common.sigv4 import Credentials
+from .aws_credentials import CredentialSource
 from .dynamodb_items import Item, Key
 
 CONNECT_TIMEOUT = 1.0  # seconds
@@ -45,13 +46,14 @@ class _NoAnswer(Exception):
 class Table:
     """A table with `pk` and `sk`, both text. Reads are strongly consistent, writes are transactions."""
 
-    def __init__(self, client: DynamoDBClient, name: str) -> None:
+    def __init__(self, client: Callable[[], DynamoDBClient], name: str) -> None:
+        """Use what `client()` returns for each request."""
         self._client = client
         self._name = name
 
     async def get(self, key: Key) -> Item | None:
         item: Item | None = await _repeated(
-            lambda: self._client.get_item(self._name, dict(key), consistent_read=True), in_doubt=StoreUnavailable
+            lambda: self._client().get_item(self._name, dict(key), consistent_read=True), in_doubt=StoreUnavailable
         )
         return item
 
@@ -59,7 +61,7 @@ class Table:
         """Return up to `limit` items of a partition with low <= sk <= high, and whether there may be more."""
 
         async def query() -> tuple[list[Item], bool]:
-            result = self._client.query(
+            result = self._client().query(
                 self._name,
                 "pk = :pk AND sk BETWEEN :low AND :high",
                 expression_attribute_values={":pk": pk, ":low": low, ":high": high},
@@ -91,24 +93,42 @@ class Table:
         # With the same token DynamoDB does a transaction once, however often it is asked (for ten minutes).
         token = uuid.uuid4().hex
         await _repeated(
-            lambda: self._client.transact_write(list(operations), client_request_token=token),
+            lambda: self._client().transact_write(list(operations), client_request_token=token),
             in_doubt=OutcomeUnknown,
         )
 
 
-def open_table(name: str, *, region: str, endpoint: str | None, credentials: Credentials | None) -> Table:
-    """Reach a table at AWS or at `endpoint`. Without credentials the SDK looks for them, and renews them, itself."""
-    client = DynamoDBClient(
-        region=region,
-        endpoint_url=endpoint,
-        access_key=credentials.access_key_id if credentials else None,
-        secret_key=credentials.secret_access_key if credentials else None,
-        session_token=credentials.session_token if credentials else None,
-        connect_timeout=CONNECT_TIMEOUT,
-        read_timeout=READ_TIMEOUT,
-        max_retries=SDK_ATTEMPTS,
-    )
-    return Table(client, name)
+def open_table(name: str, *, region: str, endpoint: str | None, credentials: CredentialSource) -> Table:
+    """Reach a table at AWS or at `endpoint`."""
+
+    def connect(current: Credentials) -> DynamoDBClient:
+        return DynamoDBClient(
+            region=region,
+            endpoint_url=endpoint,
+            access_key=current.access_key_id,
+            secret_key=current.secret_access_key,
+            session_token=current.session_token,
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=READ_TIMEOUT,
+            max_retries=SDK_ATTEMPTS,
+        )
+
+    return Table(_Renewed(credentials, connect), name)
+
+
+class _Renewed:
+    """The client with the credentials of the moment: one takes them when it is made."""
+
+    def __init__(self, credentials: CredentialSource, connect: Callable[[Credentials], DynamoDBClient]) -> None:
+        self._credentials = credentials
+        self._connect = connect
+        self._current = credentials()
+        self._client = connect(self._current)
+
+    def __call__(self) -> DynamoDBClient:
+        if (current := self._credentials()) != self._current:
+            self._client, self._current = self._connect(current), current
+        return self._client
 
 
 async def _repeated[T](call: Callable[[], Awaitable[T]], *, in_doubt: type[StoreUnavailable]) -> T:

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from ..common.errors import StoreError, StoreFailed, StoreUnavailable
+from ..common.errors import StoreFailed, StoreUnavailable
 from ..common.ids import first_id_at
 from ..models.image import Image
 from ..models.page import ImageQuery, Page
@@ -160,9 +160,11 @@ async def _fill(streams: Sequence[_Stream]) -> int:
     try:
         async with asyncio.TaskGroup() as group:
             fills = [group.create_task(stream.fill()) for stream in streams]
-    except* StoreError as failures:
-        raise failures.exceptions[0] from None
-    return sum(fill.result() for fill in fills)
+    except ExceptionGroup as failures:
+        failure = failures.exceptions[0]
+    else:
+        return sum(fill.result() for fill in fills)
+    raise failure  # outside of the handler and without `from`: it has a cause of its own
 
 
 def _bounds(query: ImageQuery) -> tuple[str, str] | None:

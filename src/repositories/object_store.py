@@ -1,4 +1,4 @@
-"""Object stores through obstore: local files today, S3 with the same calls."""
+"""Object stores through obstore: local files, and S3."""
 
 import asyncio
 import datetime as dt

@@ -18,16 +18,16 @@ def utc_now() -> dt.datetime:
 
 
 class LinkService:
-    """Signs with the first of `keyring`, verifies with any of them: keys are changed without breaking links.
+    """Signs with what `signer` returns, verifies with any of `keyring`: keys are changed without breaking links.
 
-    Where somebody else verifies, there is no keyring but a `signer`, which returns the credentials of the moment.
+    Where the object store verifies, there is no keyring.
     """
 
     def __init__(
         self,
         *,
+        signer: Callable[[], Credentials],
         keyring: tuple[Credentials, ...] = (),
-        signer: Callable[[], Credentials] | None = None,
         region: str,
         default_life: int,
         public_endpoint: str | None = None,
@@ -35,7 +35,7 @@ class LinkService:
         now: Callable[[], dt.datetime] = utc_now,
     ) -> None:
         """Make links below `objects_path` at the public endpoint; without one, at the origin of each request."""
-        self._signer = signer or (lambda: keyring[0])
+        self._signer = signer
         self._secrets: Mapping[str, str] = {key.access_key_id: key.secret_access_key for key in keyring}
         self._region = region
         self._default_life = default_life
@@ -50,9 +50,12 @@ class LinkService:
         """
         url = urlsplit(self._public_endpoint or origin)
         life = expires_in or self._default_life
+        now = self._now()
         credentials = self._signer()
         if credentials.session_token:
             life = min(life, TEMPORARY_LIFE)
+        if credentials.expires_at:
+            life = max(1, min(life, int((credentials.expires_at - now).total_seconds())))
         disposition = "attachment" if download else "inline"
         signed = sigv4.presign(
             "GET",
@@ -60,7 +63,7 @@ class LinkService:
             url.path + self._objects_path + original_key(image.image_id, image.content_type),
             credentials=credentials,
             region=self._region,
-            now=self._now(),
+            now=now,
             expires_in=life,
             parameters={"response-content-disposition": content_disposition(disposition, image.filename)},
         )

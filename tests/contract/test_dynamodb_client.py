@@ -1,13 +1,16 @@
 """What is said of a transaction whose answer was lost, by a client that plays a script."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from pydynox import exceptions
 
 from src.common.errors import OutcomeUnknown, StoreFailed, StoreUnavailable
+from src.models.page import ImageQuery
 from src.repositories import dynamodb_client
 from src.repositories.dynamodb_client import ATTEMPTS, ConditionFailed, Table
+from src.repositories.dynamodb_images import DynamoDbImageRepository
 
 pytestmark = pytest.mark.anyio
 
@@ -62,7 +65,7 @@ async def test_what_may_have_happened_is_never_called_undone(answers: list[Excep
     """After one lost answer no later refusal proves anything: whoever cleans up must not trust it."""
     script = Script(*answers)
     with pytest.raises(raised) as caught:
-        await Table(script, "table").write([])  # type: ignore[arg-type]
+        await Table(lambda: script, "table").write([])  # type: ignore[arg-type]
     assert type(caught.value) is raised
     assert len(script.tokens) == len(answers) <= ATTEMPTS
 
@@ -71,15 +74,39 @@ async def test_what_may_have_happened_is_never_called_undone(answers: list[Excep
 async def test_attempts_are_one_transaction(answers: list[Exception | None]) -> None:
     """They carry one token, so DynamoDB does it once however often it is asked; the next has another."""
     script = Script(*answers, None)
-    table = Table(script, "table")  # type: ignore[arg-type]
+    table = Table(lambda: script, "table")  # type: ignore[arg-type]
     await table.write([])
     assert len(set(script.tokens)) == 1
     await table.write([])
     assert len(set(script.tokens)) == 2
 
 
+async def test_one_shard_that_fails_fails_the_page() -> None:
+    """With its own error and its cause, which the log needs; the others are not left running."""
+    running = 0
+
+    class Shards(Table):
+        async def between(self, pk: str, low: str, high: str, *, forward: bool, limit: int) -> Any:
+            nonlocal running
+            if pk == "all#2":
+                raise StoreFailed("The database refused the request.") from DENIED
+            running += 1
+            try:
+                await asyncio.sleep(10)
+            finally:
+                running -= 1
+
+    repository = DynamoDbImageRepository(Shards(lambda: Script(), "table"))  # type: ignore[arg-type, return-value]
+    with pytest.raises(StoreFailed) as caught:
+        await repository.list(ImageQuery())
+    assert caught.value.__cause__ is DENIED
+    assert running == 0
+
+
 async def test_a_read_is_repeated_and_never_in_doubt() -> None:
-    assert await Table(Script(LOST, THROTTLED, None), "table").get({"pk": "a", "sk": "b"})  # type: ignore[arg-type]
+    key = {"pk": "a", "sk": "b"}
+    script, hopeless = Script(LOST, THROTTLED, None), Script(LOST, LOST, LOST)
+    assert await Table(lambda: script, "table").get(key)  # type: ignore[arg-type]
     with pytest.raises(StoreUnavailable) as caught:
-        await Table(Script(LOST, LOST, LOST), "table").get({"pk": "a", "sk": "b"})  # type: ignore[arg-type]
+        await Table(lambda: hopeless, "table").get(key)  # type: ignore[arg-type]
     assert type(caught.value) is StoreUnavailable

@@ -29,8 +29,8 @@ class Place(NamedTuple):
     name: str
 
     def repository(self, *, credentials: Credentials = CREDENTIALS) -> DynamoDbImageRepository:
-        url = self.emulator.url
-        return DynamoDbImageRepository(open_table(self.name, region=REGION, endpoint=url, credentials=credentials))
+        table = open_table(self.name, region=REGION, endpoint=self.emulator.url, credentials=lambda: credentials)
+        return DynamoDbImageRepository(table)
 
     def items(self) -> list[dict[str, Any]]:
         pages = self.emulator.client("dynamodb").get_paginator("scan").paginate(TableName=self.name)
@@ -117,7 +117,7 @@ async def test_credentials_that_are_wrong(place: Place) -> None:
 
 async def test_a_table_that_does_not_answer() -> None:
     """Nobody listens there: a read says to try again, a write that it may have happened."""
-    table = open_table("table", region=REGION, endpoint="http://127.0.0.1:9", credentials=CREDENTIALS)
+    table = open_table("table", region=REGION, endpoint="http://127.0.0.1:9", credentials=lambda: CREDENTIALS)
     repository = DynamoDbImageRepository(table)
     with pytest.raises(StoreUnavailable) as caught:
         await repository.get(numbered_id(0, 0))

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -76,12 +77,12 @@ def role_endpoint(emulator: Emulator) -> Iterator[str]:
     """Serve the credentials of a role that may do everything."""
     anybody = [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]
     everything = [{"Effect": "Allow", "Action": "*", "Resource": "*"}]
-    iam = emulator.client("iam")
+    iam, name = emulator.client("iam"), f"server-{uuid.uuid4().hex}"
     role = iam.create_role(
-        RoleName="server", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": anybody})
+        RoleName=name, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": anybody})
     )
     policy = json.dumps({"Version": "2012-10-17", "Statement": everything})
-    iam.put_role_policy(RoleName="server", PolicyName="everything", PolicyDocument=policy)
+    iam.put_role_policy(RoleName=name, PolicyName="everything", PolicyDocument=policy)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

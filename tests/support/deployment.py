@@ -14,7 +14,7 @@ from tests.support.server import ROOT
 
 VENV = ROOT / ".venv-awscli"
 RUNTIME = "python{}.{}".format(*sys.version_info)  # which the emulator runs
-TIME = 120  # seconds; a first run takes some twenty, most of them to download
+TIME = 300  # seconds; it takes some ten, and a first run twenty, most of them to download
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 

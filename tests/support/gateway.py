@@ -16,6 +16,7 @@ type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 type MakeEvent = Callable[[httpx.Request], dict[str, Any]]
 
 STAGE = "dev"
+EVENT_LIMIT = 6 * 1024 * 1024  # bytes: AWS, "Lambda quotas"
 
 
 class GatewayTransport(httpx.BaseTransport):
@@ -26,7 +27,9 @@ class GatewayTransport(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         request.read()
         # Both ways are JSON on the wire: what can't be spelt in it can't pass.
-        event = json.loads(json.dumps(self._make_event(request)))
+        sent = json.dumps(self._make_event(request))
+        assert len(sent) <= EVENT_LIMIT
+        event = json.loads(sent)
         answer = json.loads(json.dumps(self._handler(event, None)))
         assert isinstance(answer["statusCode"], int)
         assert isinstance(answer["isBase64Encoded"], bool)
@@ -51,8 +54,8 @@ def _is_json(request: httpx.Request) -> bool:
     return request.headers.get("content-type") == "application/json"
 
 
-def rest_event(request: httpx.Request) -> dict[str, Any]:
-    """Return a REST API's event; JSON comes as text, all else in base64."""
+def rest_event(request: httpx.Request, *, text: bool = False) -> dict[str, Any]:
+    """Return the event of a REST API, one for which all media types are binary unless JSON is to be `text`."""
     query = parse_qsl(request.url.query.decode(), keep_blank_values=True)
     multi: dict[str, list[str]] = {}
     for name, value in query:
@@ -76,12 +79,12 @@ def rest_event(request: httpx.Request) -> dict[str, Any]:
             "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
             "identity": {"sourceIp": "203.0.113.7"},
         },
-        **_body(request, as_text=_is_json(request)),
+        **_body(request, as_text=text and _is_json(request)),
     }
 
 
-def http_event(request: httpx.Request, *, stage: str = STAGE, text: bool = True) -> dict[str, Any]:
-    """Return an HTTP API's event."""
+def http_event(request: httpx.Request, *, stage: str = STAGE) -> dict[str, Any]:
+    """Return an HTTP API's event; JSON comes as text, all else in base64."""
     return {
         "version": "2.0",
         "routeKey": "$default",
@@ -92,10 +95,9 @@ def http_event(request: httpx.Request, *, stage: str = STAGE, text: bool = True)
             "stage": stage,
             "http": {"method": request.method, "path": request.url.path, "sourceIp": "203.0.113.7"},
         },
-        **_body(request, as_text=text and _is_json(request)),
+        **_body(request, as_text=_is_json(request)),
     }
 
 
 def function_url_event(request: httpx.Request) -> dict[str, Any]:
-    """Return a function URL's event, whose bodies are all in base64."""
-    return http_event(request, stage="$default", text=False)
+    return http_event(request, stage="$default")

@@ -113,11 +113,13 @@ def _command_line(pid: int) -> bytes:
 
 
 def environment_with(**variables: str) -> dict[str, str]:
-    """Return an environment with nothing of ours in it but `variables`."""
+    """Return an environment with nothing of ours or of AWS in it but `variables`, not even a profile."""
     from src.common.config import VARIABLES
 
     ours = {variable.name for variable in VARIABLES}
-    return {name: value for name, value in os.environ.items() if name not in ours} | variables
+    others = {n: value for n, value in os.environ.items() if n not in ours and not n.startswith("AWS_")}
+    nowhere = {"AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_CONFIG_FILE": os.devnull}
+    return others | nowhere | {"AWS_EC2_METADATA_DISABLED": "true"} | variables
 
 
 def wait_until(condition, *, seconds: float = 10) -> None:  # type: ignore[no-untyped-def]

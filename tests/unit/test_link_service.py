@@ -28,7 +28,8 @@ HEADER = re.compile(
 
 def links(*keyring: Credentials, **options: Any) -> LinkService:
     defaults: dict[str, Any] = {"region": "us-east-1", "default_life": 3600, "now": lambda: NOW}
-    return LinkService(keyring=keyring or (NEW,), **{**defaults, **options})
+    keys = keyring or (NEW,)
+    return LinkService(signer=lambda: keys[0], keyring=keys, **{**defaults, **options})
 
 
 def an_image(filename: str = "a.png") -> Image:
@@ -180,3 +181,11 @@ def test_temporary_credentials_promise_no_more_than_they_hold(expires_in: int, l
     link = service.link(an_image(), origin="http://images.example.com", expires_in=expires_in)
     assert link.expires_at == NOW.replace(microsecond=0) + dt.timedelta(seconds=life)
     assert parse_qs(urlsplit(link.url).query)["X-Amz-Expires"] == [str(life)]
+
+
+def test_a_link_does_not_outlive_its_credentials() -> None:
+    """Where it is known when they end, that is when the link does."""
+    key = NEW._replace(session_token="token", expires_at=NOW + dt.timedelta(seconds=900))
+    link = links(key).link(an_image(), origin=ORIGIN, expires_in=3600)
+    assert link.expires_at == NOW.replace(microsecond=0) + dt.timedelta(seconds=900)
+    assert "X-Amz-Expires=900&" in link.url
