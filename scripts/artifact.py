@@ -2,9 +2,12 @@
 
     python scripts/artifact.py RUNTIME ARCHITECTURE HANDLER DIRECTORY
 
-run by deploy.sh with the Python of `.venv-build`. Prints the zip's path, and what was measured to standard error.
+run by deploy.sh with the Python of `.venv-build`. Prints the path of the zip, whose name is its SHA-256, and what was
+measured to standard error. The function's settings are those of the environment: they are tried too.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import platform
@@ -13,7 +16,9 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -22,8 +27,15 @@ PINS = ROOT / "requirements" / "runtime.txt"
 MAX_UNZIPPED = 250 * 1024 * 1024  # bytes: AWS, "Lambda quotas", deployment package
 TASK_ROOT = "/var/task"  # where Lambda unpacks it
 GLIBC_MINORS = range(34, 16, -1)  # Amazon Linux 2023, on which Python 3.12 and newer run, has glibc 2.34
+MACHINES = {"aarch64": "arm64", "x86_64": "x86_64"}  # as Linux and pip name them, and as Lambda does
 SDISTS = frozenset({"pyvips"})  # published without wheels: built here, to pure Python
 SERVER_ONLY = frozenset({"click", "h11", "httptools", "uvicorn", "uvloop"})
+KEPT = 3600  # seconds: another run may just be uploading it
+# What the handler reads of its environment, and what an interpreter needs.
+PASSED_ON = (
+    *("PATH", "HOME", "LANG", "BUCKET_NAME", "TABLE_NAME", "S3_PUBLIC_ENDPOINT"),
+    *("PRESIGNED_URL_EXPIRATION", "MAX_IMAGE_SIZE", "MAX_IMAGE_PIXELS", "LOG_LEVEL"),
+)
 NOT_NEEDED = (
     "bin",
     "*.map",
@@ -40,18 +52,35 @@ class CannotBuild(Exception):
 
 def build(runtime: str, architecture: str, handler: str, directory: Path) -> Path:
     tree = directory / f"{runtime}-{architecture}"
-    python = _matching_python(runtime, architecture)
+    directory.mkdir(parents=True, exist_ok=True)
+    with _locked(directory):
+        return _build(runtime, architecture, handler, tree)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Let one run at a time work in a directory."""
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(runtime: str, architecture: str, handler: str, tree: Path) -> Path:
     _ensure_dependencies(tree, runtime, architecture)
     shutil.rmtree(tree / "src", ignore_errors=True)
     shutil.copytree(ROOT / "src", tree / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    python = _python(runtime)
     if python:
         # Lambda's disk is read-only: without bytecode every cold start would compile all modules anew.
         paths = ["-s", str(tree), "-p", TASK_ROOT, str(tree)]
-        _run([python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", *paths])
+        _run([python, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", *paths])
+    else:
+        _say(f"There is no {runtime} here: the artifact has no bytecode, so that it starts more slowly.")
+    if python and sys.platform == "linux" and MACHINES.get(platform.machine()) == architecture:
         _check_imports(python, tree, handler)
         _say(f"Its imports work in a clean {runtime}.")
     else:
-        _say(f"There is no {runtime} for Linux on {architecture} here: its imports are unchecked, it has no bytecode.")
+        _say(f"This machine does not run {runtime} for Linux on {architecture}: its imports are unchecked.")
     size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
     _say(f"Unzipped it has {size / 2**20:.1f} MiB; Lambda takes {MAX_UNZIPPED / 2**20:.0f}.")
     if size > MAX_UNZIPPED:
@@ -83,8 +112,9 @@ def _install(tree: Path, runtime: str, architecture: str) -> None:
     target = ["--target", str(tree), "--no-deps", "--no-compile", "--only-binary=:all:"]
     target += ["--python-version", version, "--implementation", "cp"]
     target += [word for abi in (f"cp{version.replace('.', '')}", "abi3", "none") for word in ("--abi", abi)]
-    machine = {"arm64": "aarch64"}.get(architecture, architecture)
-    target += [word for minor in GLIBC_MINORS for word in ("--platform", f"manylinux_2_{minor}_{machine}")]
+    machines = [machine for machine, name in MACHINES.items() if name == architecture]
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in GLIBC_MINORS for machine in machines]
+    target += [word for platform_ in platforms for word in ("--platform", platform_)]
     # Without pkgconfig and cffi to build with, pyvips makes no attempt at an extension for this machine's libvips.
     _pip("wheel", "--no-deps", "--no-build-isolation", "--require-hashes", "-r", str(sdists), "-w", str(work))
     _pip("install", *target, "--require-hashes", "-r", str(wheels))
@@ -101,11 +131,8 @@ def _pins() -> dict[str, str]:
     return {pin.partition("==")[0]: f"{pin.rstrip()}\n" for pin in pins if "==" in pin}
 
 
-def _matching_python(runtime: str, architecture: str) -> str | None:
-    """Return an interpreter that runs what the Lambda runs, if there is one."""
-    machine = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    if sys.platform != "linux" or machine != architecture:
-        return None
+def _python(runtime: str) -> str | None:
+    """Return an interpreter of the function's version, if there is one. Bytecode is the same on all machines."""
     version = runtime.removeprefix("python")
     code = "import sys; print('{}.{}'.format(*sys.version_info))"
     for candidate in (sys.executable, runtime):
@@ -123,16 +150,22 @@ def _check_imports(python: str, tree: Path, handler: str) -> None:
     module = handler.rpartition(".")[0].replace("/", ".")
     code = f"import sys; sys.path.insert(0, {str(tree)!r}); import importlib; m = importlib.import_module({module!r}); "
     code += f"assert callable(getattr(m, {handler.rpartition('.')[2]!r}))"
-    names = {"PATH", "HOME", "LANG", "LD_LIBRARY_PATH"}
-    environment = {name: value for name, value in os.environ.items() if name in names}
+    environment = {name: value for name, value in os.environ.items() if name in PASSED_ON}
     environment |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "ALLOW_ANONYMOUS": "1"}
     done = subprocess.run([python, "-B", "-I", "-S", "-c", code], env=environment, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise CannotBuild(f"HANDLER_NAME {handler} can't be loaded from the artifact: {done.stderr.splitlines()[-1]}")
+    if done.returncode == 0:
+        return
+    kind, _, text = done.stderr.splitlines()[-1].partition(": ")
+    if kind.endswith("ConfigurationError"):
+        raise CannotBuild(text)
+    raise CannotBuild(f"HANDLER_NAME: {handler} can't be loaded from the artifact: {kind}: {text}")
 
 
 def _zipped(tree: Path) -> Path:
-    path = Path(f"{tree}.zip")
+    for former in tree.parent.glob("*.zip"):
+        if former.stat().st_mtime < time.time() - KEPT:
+            former.unlink()
+    path = Path(f"{tree}.new")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(file for file in tree.rglob("*") if file.is_file()):
             entry = zipfile.ZipInfo(file.relative_to(tree).as_posix(), (1980, 1, 1, 0, 0, 0))
@@ -140,7 +173,8 @@ def _zipped(tree: Path) -> Path:
             entry.create_system = 3  # Unix, wherever it is built
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
             archive.writestr(entry, file.read_bytes())
-    return path
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return path.rename(path.with_name(f"{digest}.zip"))
 
 
 def _pip(command: str, *arguments: str) -> None:

@@ -9,17 +9,31 @@ set -euo pipefail
 : "${FUNCTION_NAME:=imageService}" "${API_NAME:=image-api}" "${STAGE_NAME:=dev}"
 : "${HANDLER_NAME:=src.handlers.image_handler.lambda_handler}" "${LAMBDA_RUNTIME:=python3.12}"
 : "${STACK_NAME:=${FUNCTION_NAME//_/-}}"
-case "$(uname -m)" in aarch64 | arm64) : "${ARCHITECTURE:=arm64}" ;; *) : "${ARCHITECTURE:=x86_64}" ;; esac
-case $ARCHITECTURE in arm64 | x86_64) ;; *) fail "ARCHITECTURE: got $ARCHITECTURE, wants arm64 or x86_64" ;; esac
-case $LAMBDA_RUNTIME in
-    python3.12 | python3.13 | python3.14) ;;
-    *) fail "LAMBDA_RUNTIME: got $LAMBDA_RUNTIME, wants python3.12, python3.13 or python3.14" ;;
-esac
-export AWS_PAGER="" AWS_CLI_AUTO_PROMPT=off
 
 say() { printf '%s\n' "$*" >&2; }
 
+# wants VARIABLE PATTERN "what it wants": before anything is done.
+wants() { [[ ${!1} =~ ^$2$ ]] || fail "$1: got '${!1}', wants $3"; }
+
+check_names() {
+    wants FUNCTION_NAME '[A-Za-z0-9_-]{1,64}' "1 to 64 letters, digits, - and _"
+    wants API_NAME '[A-Za-z0-9._-]{1,128}' "1 to 128 letters, digits, ., - and _"
+    wants STAGE_NAME '[A-Za-z0-9_]{1,128}' "letters, digits and underscores"
+    wants STACK_NAME '[A-Za-z][A-Za-z0-9-]{0,127}' "a letter, then letters, digits and -"
+    wants LAMBDA_RUNTIME 'python3\.1[234]' "python3.12, python3.13 or python3.14"
+    local argument
+    for argument in "$@"; do
+        [[ $argument =~ ^(MemorySize|Timeout|ThrottlingRate|ThrottlingBurst|LogRetention|AlarmTopicArn|CorsOrigins)=. ]] \
+            || fail "$argument: wants NAME=VALUE, with MemorySize, Timeout, ThrottlingRate, ThrottlingBurst," \
+                "LogRetention, AlarmTopicArn or CorsOrigins"
+    done
+}
+
 choose_home() {
+    # One that reads other formats than the one of old, or another endpoint for some service, is of no use here.
+    export AWS_PAGER="" AWS_CLI_AUTO_PROMPT=off AWS_CLI_ERROR_FORMAT=legacy DISABLE_DEPRECATION_NOTICE=1
+    unset AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL_DYNAMODB
+    template="$root/infra/template.yaml"
     if [ "${USE_LOCALSTACK:-}" = 1 ]; then
         export AWS_ENDPOINT_URL="${AWS_ENDPOINT_URL:-http://localhost:4566}"
     fi
@@ -36,23 +50,26 @@ choose_home() {
         fi
         # The function may reach the emulator under another name than clients do.
         : "${S3_PUBLIC_ENDPOINT:=$AWS_ENDPOINT_URL}"
+        # LocalStack knows Retain only, and takes the other for Delete.
+        template="$scratch/template.yaml"
+        sed 's/RetainExceptOnCreate/Retain/' "$root/infra/template.yaml" >"$template"
     else
         command -v aws >/dev/null || fail "aws, the AWS command line interface, is not installed: pip install awscli"
         aws=(aws)
+        export AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true
         [ "${ALLOW_ANONYMOUS:-}" = 1 ] || fail "ALLOW_ANONYMOUS: got nothing, wants 1: nobody is asked who they are," \
             "so whoever reaches the API may do everything."
     fi
-    export AWS_DEFAULT_REGION="${AWS_DEFAULT_REGION:-${AWS_REGION:-$("${aws[@]}" configure get region 2>/dev/null || echo us-east-1)}}"
-    export AWS_REGION=$AWS_DEFAULT_REGION
+    : "${AWS_REGION:=${AWS_DEFAULT_REGION:-$("${aws[@]}" configure get region 2>/dev/null || echo us-east-1)}}"
+    export AWS_REGION AWS_DEFAULT_REGION=$AWS_REGION
 }
 
-# Run the AWS command line. Its output is in $answer then, and if it fails, its last line in $problem.
+# Run the AWS command line. Its output is in $answer then, and if it fails, what it says of that in $problem.
 call() {
-    local errors status=0
-    errors=$(mktemp)
-    answer=$("${aws[@]}" "$@" 2>"$errors") || status=$?
-    problem=$({ grep -v '^[[:space:]]*$' "$errors" || echo "${aws[0]} $1 $2 failed"; } | tail -n 1)
-    rm -f "$errors"
+    local status=0
+    answer=$("${aws[@]}" "$@" 2>"$scratch/errors") || status=$?
+    problem=$(grep -m 1 'An error occurred' "$scratch/errors" || grep -v '^[[:space:]]*$' "$scratch/errors" | tail -n 1) || true
+    : "${problem:=${aws[0]} $1 $2 failed}"
     return "$status"
 }
 
@@ -67,7 +84,7 @@ must() {
 find_in_stack() {
     if call cloudformation describe-stack-resource --stack-name "$STACK_NAME" --logical-resource-id "$1" \
         --query 'StackResourceDetail.[ResourceStatus, PhysicalResourceId]' --output text; then
-        case $answer in DELETE_COMPLETE*) answer="" ;; *) answer=${answer#*[[:space:]]} ;; esac
+        case $answer in DELETE_*) answer="" ;; *) answer=${answer#*[[:space:]]} ;; esac
     elif [[ $problem == *"does not exist"* ]]; then
         answer=""
     else
@@ -75,25 +92,47 @@ find_in_stack() {
     fi
 }
 
-# What an earlier run left behind that CloudFormation can't go on from.
+# Mend what an earlier run left that CloudFormation can't go on from. Set $former_artifact, and $ARCHITECTURE.
 settle_stack() {
-    if ! call cloudformation describe-stacks --stack-name "$STACK_NAME" --query 'Stacks[0].StackStatus' --output text; then
-        [[ $problem == *"does not exist"* ]] || fail "Could not look at the stack $STACK_NAME: $problem"
-        return 0
+    former_artifact=""
+    case "$(uname -m)" in aarch64 | arm64) local here=arm64 ;; *) local here=x86_64 ;; esac
+    if call cloudformation describe-stacks --stack-name "$STACK_NAME" --output text --query \
+        "Stacks[0].[StackStatus, Parameters[?ParameterKey=='ArtifactBucket']|[0].ParameterValue, Parameters[?ParameterKey=='ArtifactKey']|[0].ParameterValue, Parameters[?ParameterKey=='Architecture']|[0].ParameterValue]"; then
+        local status bucket key architecture
+        IFS=$'\t' read -r status bucket key architecture <<<"${answer//$'\t\t'/$'\t'None$'\t'}"
+        case $architecture in arm64 | x86_64) here=$architecture ;; esac # whoever runs this, the function stays as it is
+        if [ "$key" != None ] && [ "$key" != none ]; then
+            former_artifact=s3://$bucket/$key
+        fi
+        settle_status "$status"
+    elif [[ $problem != *"does not exist"* ]]; then
+        fail "Could not look at the stack $STACK_NAME: $problem"
     fi
-    case $answer in
-        ROLLBACK_COMPLETE | ROLLBACK_FAILED | DELETE_FAILED)
-            say "Clearing away the stack $STACK_NAME, which could not be created ..."
+    : "${ARCHITECTURE:=$here}"
+    wants ARCHITECTURE '(arm64|x86_64)' "arm64 or x86_64"
+}
+
+settle_status() {
+    case $1 in
+        ROLLBACK_COMPLETE | ROLLBACK_FAILED | CREATE_FAILED | DELETE_FAILED)
+            # Bucket and table stay whatever happens, unless their own creation was what broke off.
+            say "Clearing away the stack $STACK_NAME, which is $1 ..."
             must "delete the stack $STACK_NAME" cloudformation delete-stack --stack-name "$STACK_NAME"
             must "delete the stack $STACK_NAME" cloudformation wait stack-delete-complete --stack-name "$STACK_NAME"
+            former_artifact=""
             ;;
         UPDATE_ROLLBACK_FAILED)
             must "roll back the stack $STACK_NAME" cloudformation continue-update-rollback --stack-name "$STACK_NAME"
             must "roll back the stack $STACK_NAME" cloudformation wait stack-rollback-complete --stack-name "$STACK_NAME"
             ;;
         REVIEW_IN_PROGRESS) ;;
-        *_IN_PROGRESS) fail "The stack $STACK_NAME is being worked on ($answer): run this again when that is over." ;;
+        *_IN_PROGRESS) fail "The stack $STACK_NAME is being worked on ($1): run this again when that is over." ;;
     esac
+}
+
+gone() {
+    fail "The $1 $2 is gone, which the stack $STACK_NAME made. To have it made anew, delete the stack and run this" \
+        "again; the API will have another URL: ${aws[*]} cloudformation delete-stack --stack-name $STACK_NAME"
 }
 
 # Set $create_bucket, and $bucket_exists.
@@ -102,15 +141,21 @@ find_bucket() {
     find_in_stack Bucket
     own=$answer
     create_bucket=true bucket_exists=true
-    if call s3api head-bucket --bucket "$BUCKET_NAME"; then
+    # A bucket of that name might be anybody's, and even open to us.
+    if call s3api head-bucket --bucket "$BUCKET_NAME" --expected-bucket-owner "$account" \
+        --query BucketRegion --output text; then
+        case $answer in
+            "" | None | "$AWS_REGION") ;;
+            *) fail "BUCKET_NAME: the bucket $BUCKET_NAME is in $answer, wants one in $AWS_REGION" ;;
+        esac
         if [ "$own" != "$BUCKET_NAME" ]; then
             say "The bucket $BUCKET_NAME exists: it is used as it is."
             create_bucket=false
         fi
-    elif [[ $problem != *404* && $problem != *"Not Found"* ]]; then
-        fail "BUCKET_NAME: $BUCKET_NAME is somebody else's, in another region, or not to be reached: $problem"
+    elif [[ $problem != *"(404)"* ]]; then
+        fail "BUCKET_NAME: the bucket $BUCKET_NAME is somebody else's, or not to be reached: $problem"
     elif [ "$own" = "$BUCKET_NAME" ]; then
-        fail "The bucket $BUCKET_NAME is gone, which the stack $STACK_NAME made: delete that, and run this again."
+        gone bucket "$BUCKET_NAME"
     else
         bucket_exists=false
     fi
@@ -123,9 +168,12 @@ find_table() {
     own=$answer
     create_table=true
     if call dynamodb describe-table --table-name "$TABLE_NAME" --output text --query \
-        'Table.[KeySchema[0].AttributeName, KeySchema[1].AttributeName, AttributeDefinitions[?AttributeName==`pk`]|[0].AttributeType, AttributeDefinitions[?AttributeName==`sk`]|[0].AttributeType]'; then
-        [ "$(echo $answer)" = "pk sk S S" ] \
-            || fail "TABLE_NAME: the table $TABLE_NAME has other keys than pk and sk, both strings: choose another name."
+        "Table.[TableStatus, KeySchema[0].AttributeName, KeySchema[1].AttributeName, AttributeDefinitions[?AttributeName=='pk']|[0].AttributeType, AttributeDefinitions[?AttributeName=='sk']|[0].AttributeType]"; then
+        case ${answer//[[:space:]]/ } in
+            "ACTIVE pk sk S S" | "UPDATING pk sk S S") ;;
+            *" pk sk S S") fail "TABLE_NAME: the table $TABLE_NAME is ${answer%%[[:space:]]*}: run this again later." ;;
+            *) fail "TABLE_NAME: the table $TABLE_NAME has other keys than pk and sk, both strings: choose another name." ;;
+        esac
         if [ "$own" != "$TABLE_NAME" ]; then
             say "The table $TABLE_NAME exists: it is used as it is."
             create_table=false
@@ -133,7 +181,22 @@ find_table() {
     elif [[ $problem != *ResourceNotFoundException* ]]; then
         fail "TABLE_NAME: could not look at the table $TABLE_NAME: $problem"
     elif [ "$own" = "$TABLE_NAME" ]; then
-        fail "The table $TABLE_NAME is gone, which the stack $STACK_NAME made: delete that, and run this again."
+        gone table "$TABLE_NAME"
+    fi
+}
+
+# A function of that name belongs to this stack, or there is none.
+check_function() {
+    find_in_stack Function
+    if [ -n "$answer" ]; then
+        # The API's stage would go on to call the former one.
+        [ "$answer" = "$FUNCTION_NAME" ] \
+            || fail "FUNCTION_NAME: the stack $STACK_NAME has the function $answer: for another, choose another STACK_NAME."
+    elif call lambda get-function-configuration --function-name "$FUNCTION_NAME" --query FunctionName --output text; then
+        fail "FUNCTION_NAME: the function $FUNCTION_NAME exists and is not of the stack $STACK_NAME: delete it, or choose" \
+            "another name."
+    elif [[ $problem != *ResourceNotFoundException* ]]; then
+        fail "FUNCTION_NAME: could not look for the function $FUNCTION_NAME: $problem"
     fi
 }
 
@@ -143,20 +206,19 @@ find_api_logs_role() {
     create_api_logs_role=true
     [ -z "$answer" ] || return 0
     must "look at API Gateway's settings" apigateway get-account --query cloudwatchRoleArn --output text
-    case $answer in "" | None) ;; *) create_api_logs_role=false ;; esac
+    case $answer in "" | None) return 0 ;; esac
+    # One that was deleted stays in the settings.
+    if call iam get-role --role-name "${answer##*/}" || [[ $problem != *NoSuchEntity* ]]; then
+        create_api_logs_role=false
+    fi
 }
 
 # deploy_stack PARAMETERS: those that are not given stay as they were.
 deploy_stack() {
-    call cloudformation deploy --stack-name "$STACK_NAME" --template-file "$root/infra/template.yaml" \
+    call cloudformation deploy --stack-name "$STACK_NAME" --template-file "$template" \
         --capabilities CAPABILITY_IAM --no-fail-on-empty-changeset --parameter-overrides \
-        "BucketName=$BUCKET_NAME" "TableName=$TABLE_NAME" \
-        "CreateBucket=$create_bucket" "CreateTable=$create_table" "CreateApiLogsRole=$create_api_logs_role" \
-        "FunctionName=$FUNCTION_NAME" "ApiName=$API_NAME" "StageName=$STAGE_NAME" "HandlerName=$HANDLER_NAME" \
-        "LambdaRuntime=$LAMBDA_RUNTIME" "Architecture=$ARCHITECTURE" \
-        "PresignedUrlExpiration=${PRESIGNED_URL_EXPIRATION:-}" "MaxImageSize=${MAX_IMAGE_SIZE:-}" \
-        "MaxImagePixels=${MAX_IMAGE_PIXELS:-}" "S3PublicEndpoint=${S3_PUBLIC_ENDPOINT:-}" \
-        "AllowAnonymous=${ALLOW_ANONYMOUS:-}" "LogLevel=${LOG_LEVEL:-}" "$@" && return
+        "BucketName=$BUCKET_NAME" "CreateBucket=$create_bucket" "TableName=$TABLE_NAME" "CreateTable=$create_table" \
+        "$@" && return
     local failure=$problem
     if [[ $failure == *describe-stack-events* || $failure == *"Failed to create/update"* ]]; then
         find_reason
@@ -176,79 +238,93 @@ find_reason() {
 }
 
 upload_artifact() {
-    local directory=deployments/$FUNCTION_NAME name
-    name=$("$build_python" -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$1").zip
-    artifact_key=$directory/$name
+    artifact_key=deployments/$FUNCTION_NAME/${1##*/}
     call s3api head-object --bucket "$BUCKET_NAME" --key "$artifact_key" \
         || must "upload the artifact" s3 cp --only-show-errors "$1" "s3://$BUCKET_NAME/$artifact_key"
 }
 
-remove_old_artifacts() {
-    call s3 rm --only-show-errors --recursive "s3://$BUCKET_NAME/deployments/$FUNCTION_NAME/" \
-        --exclude "${artifact_key##*/}" || say "The code of former deployments could not be removed: $problem"
+remove_former_artifact() {
+    case $former_artifact in "" | "s3://$BUCKET_NAME/$artifact_key") return 0 ;; esac
+    call s3 rm --only-show-errors "$former_artifact" || say "The former code could not be removed: $problem"
 }
 
-# Set $api_url, and $probe_url and $probe_host to reach it where names below localhost are not resolved.
+# Set $api_url, and $probe_url to reach it where names below localhost are not resolved.
 find_api() {
     must "find the API" cloudformation describe-stacks --stack-name "$STACK_NAME" --output text \
-        --query "Stacks[0].[Outputs[?OutputKey=='ApiId']|[0].OutputValue, Outputs[?OutputKey=='ApiUrl']|[0].OutputValue]"
-    local id=${answer%%[[:space:]]*} rest
-    api_url=${answer##*[[:space:]]}
-    probe_url=$api_url/healthz
+        --query "Stacks[0].[Outputs[?OutputKey=='ApiId']|[0].OutputValue, Outputs[?OutputKey=='ApiUrl']|[0].OutputValue, Outputs[?OutputKey=='FunctionLogs']|[0].OutputValue]"
+    local id rest
+    IFS=$'\t' read -r id api_url log_group <<<"$answer"
+    probe_url=$api_url
     [ -n "${AWS_ENDPOINT_URL:-}" ] || return 0
     api_url=${AWS_ENDPOINT_URL%/}/_aws/execute-api/$id/$STAGE_NAME
-    probe_url=$api_url/healthz
+    probe_url=$api_url
     rest=${AWS_ENDPOINT_URL#*://}
-    case $rest in
-        localhost | localhost[:/]* | 127.0.0.1 | 127.0.0.1[:/]*)
-            rest=${rest%%/*}
-            case $rest in *:*) rest=:${rest##*:} ;; *) rest="" ;; esac
-            api_url=${AWS_ENDPOINT_URL%%://*}://$id.execute-api.localhost$rest/$STAGE_NAME
-            ;;
+    rest=${rest%%/*}
+    case ${rest%%:*} in
+        localhost | 127.0.0.1) rest=localhost${rest#"${rest%%:*}"} ;;
+        localhost.localstack.cloud) ;;
+        *) return 0 ;;
     esac
+    api_url=${AWS_ENDPOINT_URL%%://*}://$id.execute-api.$rest/$STAGE_NAME
 }
 
+# check_api PATH EXPECTED: it has to answer with that, soon.
 check_api() {
-    "$build_python" - "$probe_url" <<'PYTHON' || fail "The API is deployed, but $api_url/healthz does not answer as it should:" \
-        "the reason may stand in the log group /aws/lambda/$FUNCTION_NAME."
-import sys, time, urllib.error, urllib.request
+    local got
+    got=$("$build_python" - "$probe_url$1" "$2" <<'PYTHON'
+import http.client, sys, time, urllib.error, urllib.request
 
 end = time.monotonic() + 60  # a new stage takes some seconds to be everywhere
 while True:
     try:
         with urllib.request.urlopen(sys.argv[1], timeout=30) as answer:
-            got = f"{answer.status} {answer.read(200)!r}"
-            if answer.status == 200 and "ok" in got:
-                break
+            status, body = answer.status, answer.read(1000).decode()
     except urllib.error.HTTPError as error:
         with error:
-            got = f"{error.code} {error.read(200)!r}"
-    except OSError as error:
-        got = str(error)
+            status, body = error.code, error.read(1000).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        status, body = 0, str(error)
+    if status == 200 and sys.argv[2] in body:
+        break
     if time.monotonic() > end:
-        sys.exit(f"Got {got}")
+        print(status, body)
+        break
     time.sleep(1)
 PYTHON
+    )
+    [ -z "$got" ] || fail "The API is deployed, but $api_url$1 does not answer as it should; the log group $log_group may" \
+        "tell why. It says: $got"
 }
 
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+check_names "$@"
 choose_home
 must "use the credentials for AWS" sts get-caller-identity --query Account --output text
-say "Deploying to account $answer, ${AWS_ENDPOINT_URL:-$AWS_DEFAULT_REGION} ..."
+account=$answer
+say "Deploying to account $account, ${AWS_ENDPOINT_URL:-$AWS_REGION} ..."
 settle_stack
 find_bucket
 find_table
+check_function
 find_api_logs_role
 
 build_python="$root/.venv-build/bin/python"
 ensure_environment "$root/.venv-build" "$root/requirements/build.txt"
+export BUCKET_NAME TABLE_NAME S3_PUBLIC_ENDPOINT # which the artifact is tried with
 artifact=$("$build_python" "$root/scripts/artifact.py" "$LAMBDA_RUNTIME" "$ARCHITECTURE" "$HANDLER_NAME" "$root/build/lambda")
 
-if [ "$bucket_exists" = false ]; then
-    deploy_stack "$@" # the code needs the bucket to lie in; a function that there is keeps its own until then
-fi
+# The code needs the bucket to lie in. A function that there is stays as it is until then.
+[ "$bucket_exists" = true ] || deploy_stack
 upload_artifact "$artifact"
-deploy_stack "ArtifactBucket=$BUCKET_NAME" "ArtifactKey=$artifact_key" "$@"
-remove_old_artifacts
+deploy_stack "ArtifactBucket=$BUCKET_NAME" "ArtifactKey=$artifact_key" "CreateApiLogsRole=$create_api_logs_role" \
+    "FunctionName=$FUNCTION_NAME" "ApiName=$API_NAME" "StageName=$STAGE_NAME" "HandlerName=$HANDLER_NAME" \
+    "LambdaRuntime=$LAMBDA_RUNTIME" "Architecture=$ARCHITECTURE" \
+    "PresignedUrlExpiration=${PRESIGNED_URL_EXPIRATION:-}" "MaxImageSize=${MAX_IMAGE_SIZE:-}" \
+    "MaxImagePixels=${MAX_IMAGE_PIXELS:-}" "S3PublicEndpoint=${S3_PUBLIC_ENDPOINT:-}" \
+    "AllowAnonymous=${ALLOW_ANONYMOUS:-}" "LogLevel=${LOG_LEVEL:-}" "$@"
+remove_former_artifact
 find_api
-check_api
+check_api /healthz '"ok"'
+check_api /readyz '"ready"'
 printf '%s\n' "$api_url"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Pin the newest versions that pyproject.toml allows, with hashes, for every platform and Python that it supports.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -- "$(CDPATH="" cd -- "$(dirname -- "$0")/.." && pwd)"
 compile() { uv pip compile --universal --python-version 3.12 --generate-hashes --no-header --no-emit-index-url --no-annotate --quiet --upgrade "$@"; }
 compile pyproject.toml -o requirements/runtime.txt
 compile --group test -c requirements/runtime.txt -o requirements/test.txt

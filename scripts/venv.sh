@@ -1,7 +1,7 @@
 # Sourced by the other scripts: makes or refreshes virtual environments with what a file of pins says. Sets $root and
 # $python. A second run finds the stamp of the same pins and does nothing.
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(CDPATH="" cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 python="$root/.venv/bin/python"
 
 fail() { printf '%s\n' "$*" >&2; exit 1; }

@@ -55,8 +55,9 @@ def test_the_function_gets_variables_that_there_are() -> None:
 
 def test_every_parameter_without_a_default_is_given() -> None:
     given = set(re.findall(r'"(\w+)=\$', DEPLOY))
-    assert given <= set(TEMPLATE["Parameters"])
     assert {name for name, parameter in TEMPLATE["Parameters"].items() if "Default" not in parameter} <= given
+    (others,) = re.findall(r"=~ \^\(([\w|]+)\)=", DEPLOY)
+    assert set(others.split("|")) == set(TEMPLATE["Parameters"]) - given
 
 
 def test_the_role_may_only_do_what_it_names() -> None:

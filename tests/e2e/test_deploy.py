@@ -1,5 +1,7 @@
 """`scripts/deploy.sh` on the emulator: the scenario through what it deploys, run again, and whatever can go wrong."""
 
+import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -202,7 +204,7 @@ def test_a_delete_without_permission(deployment: Deployment, http: httpx.Client)
 
 
 def test_no_command_line(other: Deployment, tmp_path: Path) -> None:
-    for tool in ("dirname", "uname", "bash"):
+    for tool in ("dirname", "mktemp", "rm", "sed"):
         (tmp_path / tool).symlink_to(str(shutil.which(tool, path=SYSTEM_PATH)))
     line = other.refused(PATH=str(tmp_path))
     assert line == "Neither awslocal nor aws is installed: pip install awscli awscli-local"
@@ -225,6 +227,45 @@ def test_an_open_api_at_aws(other: Deployment) -> None:
     assert other.refused(AWS_ENDPOINT_URL="").startswith("ALLOW_ANONYMOUS: got nothing, wants 1")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "answer", "said"),
+    [
+        (
+            "s3api head-bucket",
+            "echo 'An error occurred (403): Forbidden' >&2; exit 254",
+            "is somebody else's, or not to",
+        ),
+        ("s3api head-bucket", "echo eu-west-1", "is in eu-west-1, wants one in us-east-1"),
+        ("s3api head-bucket", "echo 'Could not connect to https://my-404-images' >&2; exit 255", "not to be reached"),
+        ("dynamodb describe-table", "printf 'DELETING\\tpk\\tsk\\tS\\tS\\n'", "is DELETING: run this again later"),
+        ("lambda get-function-configuration", "echo imageService", "exists and is not of the stack"),
+    ],
+)
+def test_what_only_aws_says(other: Deployment, tmp_path: Path, arguments: str, answer: str, said: str) -> None:
+    """Here by a command line that answers so, and else asks the emulator."""
+    fake = tmp_path / "awslocal"
+    fake.write_text(
+        f'#!/bin/bash\ncase "$*" in "{arguments} "*) {answer}; exit ;; esac\nexec {VENV}/bin/awslocal "$@"\n'
+    )
+    fake.chmod(0o755)
+    assert said in other.refused(PATH=f"{tmp_path}:{SYSTEM_PATH}")
+
+
+@pytest.mark.parametrize("argument", ["MemoySize=3008", "BucketName=b", "MemorySize", "--help"])
+def test_an_argument_that_is_none(other: Deployment, argument: str) -> None:
+    done = other.run(argument)
+    assert done.returncode != 0
+    assert done.stderr.startswith(f"{argument}: wants NAME=VALUE, with MemorySize, ")
+
+
+def test_a_function_that_exists(deployment: Deployment, other: Deployment) -> None:
+    """It is not taken over; nor is the API's function exchanged for one of another name."""
+    line = other.refused(FUNCTION_NAME=deployment.function, STACK_NAME=other.stack)
+    assert line.startswith(f"FUNCTION_NAME: the function {deployment.function} exists and is not of the stack")
+    line = deployment.refused(FUNCTION_NAME=other.function, STACK_NAME=deployment.stack)
+    assert line.startswith(f"FUNCTION_NAME: the stack {deployment.stack} has the function {deployment.function}")
+
+
 def test_a_table_of_another_kind(other: Deployment) -> None:
     other.emulator.client("dynamodb").create_table(
         TableName=other.table,
@@ -243,6 +284,9 @@ def test_a_table_of_another_kind(other: Deployment) -> None:
         ("ARCHITECTURE", "sparc", "ARCHITECTURE"),
         ("HANDLER_NAME", "src.handlers.image_handler.no_handler", "HANDLER_NAME"),
         ("HANDLER_NAME", "src.no_module.lambda_handler", "HANDLER_NAME"),
+        ("PRESIGNED_URL_EXPIRATION", "soon", "PRESIGNED_URL_EXPIRATION: got 'soon', wants an integer"),
+        ("FUNCTION_NAME", "a b", "FUNCTION_NAME: got 'a b', wants"),
+        ("API_NAME", "a b", "API_NAME: got 'a b', wants"),
     ],
 )
 def test_a_value_that_is_wrong(other: Deployment, variable: str, value: str, said: str) -> None:
@@ -300,11 +344,11 @@ def user_without(deployment: Deployment, action: str) -> dict[str, str]:
 def test_the_artifact(deployment: Deployment, tmp_path: Path) -> None:
     """The same bytes wherever it is built; no other AWS SDK, nothing for a server alone, no path of this machine."""
     python = ROOT / ".venv-build" / "bin" / "python"
-    deployed = next((ROOT / "build" / "lambda").glob(f"{RUNTIME}-*.zip"))
-    architecture = deployed.stem.rpartition("-")[2]
-    subprocess.run([python, ARTIFACT, RUNTIME, architecture, HANDLER, tmp_path], check=True, capture_output=True)
-    path = tmp_path / deployed.name
-    assert path.read_bytes() == deployed.read_bytes()
+    functions = deployment.emulator.client("lambda")
+    function = functions.get_function_configuration(FunctionName=deployment.function)
+    command = [python, ARTIFACT, RUNTIME, function["Architectures"][0], HANDLER, tmp_path]
+    path = Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+    assert hashlib.sha256(path.read_bytes()).digest() == base64.b64decode(function["CodeSha256"])
     with zipfile.ZipFile(path) as archive:
         names = {name.partition("/")[0].partition("-")[0] for name in archive.namelist()}
         assert {"src", "pydynox", "obstore", "pyvips"} <= names
