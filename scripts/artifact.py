@@ -197,3 +197,5 @@ if __name__ == "__main__":
         print(build(*sys.argv[1:4], Path(sys.argv[4])))
     except CannotBuild as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell says it
