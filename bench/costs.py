@@ -10,12 +10,13 @@ read and write operations" and "DynamoDB item sizes").
 import asyncio
 import math
 import tempfile
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from src.models.image import Image
 from src.models.page import ImageQuery
+from src.models.usage import TagQuery
 from src.repositories.dynamodb_client import Table
 from src.repositories.dynamodb_images import DynamoDbImageRepository
 from src.repositories.dynamodb_items import Item, Key
@@ -62,6 +63,18 @@ class CountingTable(Table):
         self.units += max(1, math.ceil(sum(map(_size, answer["Items"])) / READ_UNIT))
         return [_unpacked(item) for item in answer["Items"]], "LastEvaluatedKey" in answer
 
+    async def increase(self, key: Key, amounts: Mapping[str, int]) -> None:
+        self._used(
+            self._dynamodb.update_item(
+                TableName=self._name,
+                Key=_packed(key),
+                UpdateExpression="ADD " + ", ".join(f"#{name} :{name}" for name in amounts),
+                ExpressionAttributeNames={f"#{name}": name for name in amounts},
+                ExpressionAttributeValues={f":{name}": {"N": str(amount)} for name, amount in amounts.items()},
+                ReturnConsumedCapacity="TOTAL",
+            )
+        )
+
     async def write(self, operations: Sequence[Item]) -> None:
         items = []
         for operation in operations:
@@ -105,6 +118,9 @@ async def count(table: CountingTable) -> None:
     for _ in range(IMAGES):
         await repository.add(_image(("cat", "garden", "walk")))
     await row("get", repository.get(plain.image_id))
+    await row("the tags of a user", repository.tags(TagQuery(user_id="ann")))
+    await row("the tags of all", repository.tags(TagQuery()))
+    await row("the usage of a user", repository.usage("ann"))
     for name, user, tags in (("of a user", "ann", ()), ("of all", None, ()), ("of a user with a tag", "ann", ("cat",))):
         await row(f"a page of 20 {name}", repository.list(ImageQuery(user_id=user, tags=tags, limit=20)))
 

@@ -13,7 +13,7 @@ from src.common.config import VARIABLES
 from src.common.errors import ServiceError
 from src.handlers.app import OBJECT_ROUTES, ROUTES
 from src.handlers.problems import status_of
-from src.handlers.schemas import ImageParameters, ListParameters, UploadFields
+from src.handlers.schemas import ImageParameters, ListParameters, TagParameters, UploadFields, UsageParameters
 from tests.support.pictures import picture
 from tests.support.server import ROOT, Server
 
@@ -76,6 +76,8 @@ def test_every_route_is_documented_and_no_other() -> None:
         ("`POST /images`", UploadFields),
         ("`GET /images`", ListParameters),
         ("`GET /images/{image_id}`", ImageParameters),
+        ("`GET /tags`", TagParameters),
+        ("`GET /usage`", UsageParameters),
     ],
 )
 def test_every_parameter_is_documented(route: str, model: type) -> None:

@@ -69,6 +69,6 @@ def test_the_role_may_only_do_what_it_names() -> None:
     assert allowed == {
         f"{bucket}/originals/*": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
         bucket: "s3:ListBucket",
-        table: ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Query"],
+        table: ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:Query"],
         "FunctionLogs.Arn": ["logs:CreateLogStream", "logs:PutLogEvents"],
     }

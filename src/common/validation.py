@@ -31,6 +31,21 @@ def normal_tags(values: list[str]) -> tuple[str, ...]:
     return tuple(tags)
 
 
+def normal_tag(text: str) -> str:
+    """Bring one tag, or how one begins, to its normal form."""
+    if "," in text:
+        raise ValueError("wants one tag, without a comma")
+    return _normal_tag(text)
+
+
+def is_tag(text: str) -> bool:
+    """Tell whether a text is a tag in its normal form."""
+    try:
+        return text != "" and normal_tag(text) == text
+    except ValueError:
+        return False
+
+
 def _normal_tag(text: str) -> str:
     # Case folding can undo NFC (U+0345, for one), hence NFC on both sides of it.
     tag = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())

@@ -1,6 +1,7 @@
 """Small helpers that answers share."""
 
 from collections.abc import Mapping
+from urllib.parse import urlencode
 
 import msgspec
 from starlette.requests import Request
@@ -44,6 +45,15 @@ def json_response(body: object, *, status: int = 200, headers: Mapping[str, str]
         headers={"Cache-Control": REVALIDATE, **(headers or {})},
         media_type="application/json",
     )
+
+
+def next_link(request: Request, path: str, last_key: msgspec.Struct | None) -> dict[str, str]:
+    """Return the Link header (RFC 8288) to the page after the one that ended with `last_key`."""
+    if last_key is None:
+        return {}
+    query = [(name, value) for name, value in request.query_params.multi_items() if name != "last_key"]
+    query.append(("last_key", _encode(last_key).decode()))
+    return {"Link": f'<{prefix_of(request)}{path}?{urlencode(query)}>; rel="next"'}
 
 
 def matches_etag(request: Request, etag: str) -> bool:

@@ -19,6 +19,7 @@ from ..services.link_service import OBJECTS_PATH
 from .answers import prefix_of
 from .body_limits import BodyLimits
 from .context import RequestContext, on_http_exception, on_service_error
+from .counts import get_usage, list_tags
 from .health import healthz, limits, readyz
 from .images import delete_image, get_image, list_images, upload
 from .objects import serve_object
@@ -34,6 +35,8 @@ ROUTES = (
     Route("/images", list_images, methods=["GET"]),
     Route("/images/{image_id}", get_image, methods=["GET"]),
     Route("/images/{image_id}", delete_image, methods=["DELETE"]),
+    Route("/tags", list_tags, methods=["GET"]),
+    Route("/usage", get_usage, methods=["GET"]),
     Route("/healthz", healthz, methods=["GET"]),
     Route("/readyz", readyz, methods=["GET"]),
     Route("/limits", limits, methods=["GET"]),

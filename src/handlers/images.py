@@ -1,8 +1,6 @@
 """The `/images` routes."""
 
-import json
 from collections.abc import Sequence
-from urllib.parse import urlencode
 
 import msgspec
 from spectree import Response as Answers
@@ -11,8 +9,8 @@ from starlette.responses import Response
 
 from ..models.image import Image
 from ..models.link import Link
-from ..models.page import ImageQuery, Page
-from .answers import NO_STORE, body_limits_of, json_response, matches_etag, origin_of, prefix_of, services_of
+from ..models.page import ImageQuery
+from .answers import NO_STORE, body_limits_of, json_response, matches_etag, next_link, origin_of, prefix_of, services_of
 from .bodies import new_image
 from .openapi import IMAGE_ID, STORE_PROBLEMS, spec
 from .parameters import Reader, no_parameters, query_values
@@ -79,12 +77,13 @@ async def list_images(request: Request) -> Response:
     parameters = _list_parameters.read(query_values(request))
     page = await services_of(request).images.list(_query(parameters))
     images: Sequence[Image] = page.images
-    headers = _next_link(request, page)
+    last_key = None if page.after is None else Cursor(page.after)
+    headers = next_link(request, "/images", last_key)
     if "urls" in parameters.include:
         headers["Cache-Control"] = NO_STORE
         images = [_linked(image, _link(request, image)) for image in images]
     # As ImageList describes it.
-    body = {"images": images, "count": len(images), "last_key": Cursor(page.after) if page.after else None}
+    body = {"images": images, "count": len(images), "last_key": last_key}
     return json_response(body, headers=headers)
 
 
@@ -142,15 +141,6 @@ def _link(request: Request, image: Image, *, expires_in: int | None = None, down
 
 def _linked(image: Image, link: Link) -> LinkedImage:
     return LinkedImage(**msgspec.structs.asdict(image), url=link.url, expires_at=link.expires_at)
-
-
-def _next_link(request: Request, page: Page) -> dict[str, str]:
-    """Return the Link header (RFC 8288) to the page after this one."""
-    if page.after is None:
-        return {}
-    query = [(name, value) for name, value in request.query_params.multi_items() if name != "last_key"]
-    query.append(("last_key", json.dumps({"image_id": page.after}, separators=(",", ":"))))
-    return {"Link": f'<{prefix_of(request)}/images?{urlencode(query)}>; rel="next"'}
 
 
 def _etag(image: Image) -> str:

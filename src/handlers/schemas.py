@@ -1,6 +1,7 @@
 """What requests and answers look like on the wire. The OpenAPI document is made from these."""
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from ..common.ids import is_id
 from ..common.sigv4 import LONGEST_LIFE
 from ..models.image import Image, Moment
 from ..models.page import DEFAULT_LIMIT, MAX_LIMIT, Order, TagMode
+from ..models.usage import DEFAULT_TAG_LIMIT, TagCount
 from .parameters import Wants
 
 MAX_EDGE = 1 << 31
@@ -26,18 +28,23 @@ def _each(values: list[str], known: tuple[str, ...]) -> tuple[str, ...]:
 
 def parse_cursor(text: str) -> str:
     """Return the image id in a `last_key`, the JSON object that a page ended with."""
+    return _parse_key(text, "image_id", is_id)
+
+
+def parse_tag_cursor(text: str) -> str:
+    """Return the tag in the `last_key` of a page of tags."""
+    return _parse_key(text, "tag", validation.is_tag)
+
+
+def _parse_key(text: str, name: str, is_valid: Callable[[str], bool]) -> str:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         value = None
-    if (
-        isinstance(value, dict)
-        and value.keys() == {"image_id"}
-        and isinstance(value["image_id"], str)
-        and is_id(value["image_id"])
-    ):
-        return value["image_id"]
-    raise ValueError('wants the JSON object {"image_id": "..."} that a page gave as its last_key')
+    if isinstance(value, dict) and value.keys() == {name} and isinstance(value[name], str) and is_valid(value[name]):
+        found: str = value[name]
+        return found
+    raise ValueError(f'wants the JSON object {{"{name}": "..."}} that a page gave as its last_key')
 
 
 UserId = Annotated[str, Meta(pattern="^[A-Za-z0-9._@:|+-]{1,128}$")]
@@ -92,6 +99,35 @@ class ListParameters(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="`urls`: give each image `url` and `expires_at`."),
         Wants('"urls"', lambda values: _each(values, ("urls",)), many=True),
     ] = ()
+
+
+class TagParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """The query of `GET /tags`."""
+
+    user_id: Annotated[
+        UserId | None, Meta(description="Of this owner's images."), Wants("a user id", validation.normal_user_id)
+    ] = None
+    prefix: Annotated[
+        str, Meta(description="How the tags begin."), Wants("how a tag begins", validation.normal_tag)
+    ] = ""
+    limit: Annotated[
+        int,
+        Meta(ge=1, le=MAX_LIMIT, description="How many tags a page has at the most."),
+        Wants(f"an integer from 1 to {MAX_LIMIT}"),
+    ] = DEFAULT_TAG_LIMIT
+    last_key: Annotated[
+        str | None,
+        Meta(description="The `last_key` of the page before, as JSON."),
+        Wants("a JSON object", parse_tag_cursor),
+    ] = None
+
+
+class UsageParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """The query of `GET /usage`."""
+
+    user_id: Annotated[
+        UserId | None, Meta(description="Of this owner's images."), Wants("a user id", validation.normal_user_id)
+    ] = None
 
 
 class ImageParameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,6 +222,20 @@ class ImageList(msgspec.Struct, frozen=True, kw_only=True):
     images: tuple[ListedImage, ...]
     count: int
     last_key: Cursor | None
+
+
+class TagCursor(msgspec.Struct, frozen=True):
+    """Where a page of tags ended."""
+
+    tag: str
+
+
+class TagList(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of tags in the order of their code points; `last_key` is null when the list is over."""
+
+    tags: tuple[TagCount, ...]
+    count: int
+    last_key: TagCursor | None
 
 
 class AcceptedFormat(msgspec.Struct, frozen=True):

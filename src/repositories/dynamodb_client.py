@@ -3,7 +3,7 @@
 import asyncio
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from pydynox import DynamoDBClient, exceptions
@@ -75,6 +75,22 @@ class Table:
             return items, len(items) == limit or result.last_evaluated_key is not None
 
         return await _repeated(query, in_doubt=StoreUnavailable)
+
+    async def increase(self, key: Key, amounts: Mapping[str, int]) -> None:
+        """Add to numbers of an item, which is made if need be. Not repeated: twice would be as wrong as not at all."""
+        names = {f"#{name}": name for name in amounts}
+        values = {f":{name}": amount for name, amount in amounts.items()}
+        call = self._client().update_item(
+            self._name,
+            dict(key),
+            update_expression="ADD " + ", ".join(f"#{name} :{name}" for name in amounts),
+            expression_attribute_names=names,
+            expression_attribute_values=values,
+        )
+        try:
+            await _answered(call)
+        except (_Busy, _NoAnswer) as error:
+            raise StoreUnavailable("The database did not count.") from error
 
     def put(self, item: Item, condition: str | None = None) -> Item:
         return self._operation("put", {"item": item}, condition)

@@ -1,6 +1,7 @@
 """Records in DynamoDB: every write one transaction, every page a few strongly consistent Queries, never a Scan."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Sequence
 
@@ -8,7 +9,9 @@ from ..common.errors import StoreFailed, StoreUnavailable
 from ..common.ids import first_id_at
 from ..models.image import Image
 from ..models.page import ImageQuery, Page
+from ..models.usage import TagPage, TagQuery, Usage
 from .dynamodb_client import ConditionFailed, Table
+from .dynamodb_counters import Counters
 from .dynamodb_items import Item, checksums, entry_keys, guard_key, listing, pack, record_key, unpack
 
 READ_BUDGET = 500  # entries, of some 300 bytes each, after which a page reads no further
@@ -20,6 +23,7 @@ _BEFORE_ALL, _AFTER_ALL = "0", "g"  # ids are in hex digits
 class DynamoDbImageRepository:
     def __init__(self, table: Table) -> None:
         self._table = table
+        self._counters = Counters(table)
 
     async def add(self, image: Image, *, return_duplicate: bool = False) -> Image:
         for _ in range(ATTEMPTS):
@@ -28,11 +32,13 @@ class DynamoDbImageRepository:
             try:
                 await self._table.write(self._puts(image, guarded=return_duplicate))
             except ConditionFailed as error:
-                if await self.get(image.image_id) == image:
-                    return image  # an attempt before had been answered too late
+                if await self.get(image.image_id) == image:  # an attempt before had been answered too late
+                    await self._counters.count(image, 1)
+                    return image
                 if not return_duplicate:
                     raise StoreFailed(f"There is an image {image.image_id} already.") from error
                 continue  # another upload of the same bytes has just won: it is found now
+            await self._counters.count(image, 1)
             return image
         raise StoreUnavailable("Too many uploads of the same bytes at once.")
 
@@ -68,6 +74,7 @@ class DynamoDbImageRepository:
                 await self._table.write(deletes)
             except ConditionFailed:
                 continue  # it has changed, or is gone, since it was read
+            await self._counters.count(image, -1)
             return image
         raise StoreUnavailable("The image keeps changing.")
 
@@ -86,6 +93,12 @@ class DynamoDbImageRepository:
                 images.append(candidate)
         return Page(tuple(images), last_id if candidates.is_over_budget else None)
 
+    async def tags(self, query: TagQuery) -> TagPage:
+        return await self._counters.tags(query)
+
+    async def usage(self, user_id: str | None) -> Usage:
+        return await self._counters.usage(user_id)
+
     async def ping(self) -> None:
         await self._table.get({"pk": "ping", "sk": "ping"})
 
@@ -100,8 +113,11 @@ class _Merged:
         tags = query.tags[:1] if query.tag_mode == "all" else query.tags
         partitions = [partition for tag in tags or (None,) for partition in listing(query.user_id, tag)]
         self._newest = query.order == "newest"
-        # One more than the page, to see whether the list goes on; several partitions share that, with some to spare.
-        share = query.limit + 1 if len(partitions) == 1 else query.limit // len(partitions) + 3
+        # One more than the page, to see whether the list goes on. Several partitions share that as chance has it: with
+        # two standard deviations to spare few need a second Query, and for a page of 20 each is one unit (4 KB) of most.
+        share = query.limit + 1
+        if len(partitions) > 1:
+            share = min(share, math.ceil(share / len(partitions) + 2 * math.sqrt(share / len(partitions))))
         self._streams = [_Stream(table, partition, low, high, self._newest, share) for partition in partitions]
         self._last_id: str | None = None
         self._entries_read = 0

@@ -8,6 +8,7 @@ so that a page of twenty is two read units), and is written and removed in one t
 | record | `image#<id>` | `image` |
 | listing entries | `user#<u>`, `user#<u>#tag#<t>`, `all#<shard>`, `all#<shard>#tag#<t>` | `<id>` |
 | checksum entry | `user#<u>#sha256` | `<hex>#<id>` |
+| counters | see `dynamodb_counters` | |
 | checksum guard, of an image that was added as the only one with its bytes | `user#<u>#sha256` | `<hex>` |
 """
 
@@ -26,6 +27,8 @@ type Key = dict[str, str]
 # "All images" is spread over this many partitions, so that no single one caps uploads. The number is in the keys: it
 # can't be changed for a table that has images.
 SHARDS = 4
+
+LAST = "\U0010ffff"  # a noncharacter, which sorts behind every character
 
 _DATA_URI = "data:image/webp;base64,"
 _MILLISECOND = dt.timedelta(milliseconds=1)

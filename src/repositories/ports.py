@@ -13,6 +13,7 @@ import msgspec
 from ..common.payload import Payload
 from ..models.image import Image
 from ..models.page import ImageQuery, Page
+from ..models.usage import TagPage, TagQuery, Usage
 
 
 class ImageRepository(Protocol):
@@ -30,6 +31,14 @@ class ImageRepository(Protocol):
 
     async def list(self, query: ImageQuery) -> Page:
         """Return one page; its cost does not depend on how many images there are."""
+        ...
+
+    async def tags(self, query: TagQuery) -> TagPage:
+        """Return one page of tags that images have, with how many have them."""
+        ...
+
+    async def usage(self, user_id: str | None) -> Usage:
+        """Count the images of a user, or of all, and their bytes."""
         ...
 
     async def remove(self, image_id: str) -> Image | None:

@@ -19,11 +19,15 @@ from ..common.errors import StoreFailed
 from ..common.ids import first_id_at
 from ..models.image import Image
 from ..models.page import ImageQuery, Page
+from ..models.usage import TagCount, TagPage, TagQuery, Usage
 from .sqlite_schema import migrate
 from .sqlite_writer import SqliteWriter
 
 BUSY_TIMEOUT = 5  # seconds that a writer waits for another process
 READ_BUDGET = 2_000  # entries that one page may look at, in each index that it walks
+
+LAST = "\U0010ffff"  # a noncharacter, which sorts behind every character
+TAG_STATEMENT = "SELECT tag, images FROM tag_counts WHERE user_id = ? AND tag {} ? AND tag < ? ORDER BY tag LIMIT ?"
 
 _decode = msgspec.json.Decoder(Image).decode
 _encode = msgspec.json.encode
@@ -96,6 +100,20 @@ class SqliteImageRepository:
             else:
                 merged = heapq.merge(*rows, key=itemgetter(0), reverse=query.order == "newest")
                 yield from (next(same) for _, same in groupby(merged, key=itemgetter(0)))
+
+    async def tags(self, query: TagQuery) -> TagPage:
+        # One bound each way, as for images.
+        after = query.after if query.after is not None and query.after >= query.prefix else None
+        values = (query.user_id or "", query.prefix if after is None else after, query.prefix + LAST, query.limit + 1)
+        with _reading():
+            rows = self._reader.execute(TAG_STATEMENT.format(">=" if after is None else ">"), values).fetchall()
+        counts = tuple(TagCount(*row) for row in rows[: query.limit])
+        return TagPage(counts, counts[-1].tag if len(rows) > query.limit else None)
+
+    async def usage(self, user_id: str | None) -> Usage:
+        with _reading():
+            row = self._reader.execute("SELECT images, bytes FROM usage WHERE user_id = ?", (user_id or "",)).fetchone()
+        return Usage(*row) if row else Usage(0, 0)
 
     async def ping(self) -> None:
         with _reading():

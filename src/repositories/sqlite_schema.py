@@ -1,6 +1,7 @@
 """The SQLite schema, as numbered migrations. `PRAGMA user_version` is the number of the last one applied."""
 
 import sqlite3
+from collections.abc import Iterator
 
 from ..common.errors import ConfigurationError
 
@@ -23,6 +24,40 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE UNIQUE INDEX image_tags_by_user ON image_tags (user_id, tag, image_id);
     """,
+    """
+    CREATE TABLE tag_counts (
+        user_id TEXT NOT NULL,  -- '' counts the images of all
+        tag     TEXT NOT NULL,
+        images  INTEGER NOT NULL,
+        PRIMARY KEY (user_id, tag)
+    ) WITHOUT ROWID;
+    CREATE TABLE usage (
+        user_id TEXT NOT NULL PRIMARY KEY,  -- '' counts the images of all
+        images  INTEGER NOT NULL,
+        bytes   INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO tag_counts SELECT user_id, tag, count(*) FROM image_tags GROUP BY user_id, tag;
+    INSERT INTO tag_counts SELECT '', tag, count(*) FROM image_tags GROUP BY tag;
+    INSERT INTO usage SELECT user_id, count(*), sum(record ->> '$.size') FROM images GROUP BY user_id;
+    INSERT INTO usage SELECT '', count(*), coalesce(sum(record ->> '$.size'), 0) FROM images;
+    CREATE TRIGGER count_tag AFTER INSERT ON image_tags BEGIN
+        INSERT INTO tag_counts VALUES (NEW.user_id, NEW.tag, 1), ('', NEW.tag, 1)
+            ON CONFLICT DO UPDATE SET images = images + 1;
+    END;
+    CREATE TRIGGER discount_tag AFTER DELETE ON image_tags BEGIN
+        UPDATE tag_counts SET images = images - 1 WHERE user_id IN (OLD.user_id, '') AND tag = OLD.tag;
+        DELETE FROM tag_counts WHERE user_id IN (OLD.user_id, '') AND tag = OLD.tag AND images = 0;
+    END;
+    CREATE TRIGGER count_image AFTER INSERT ON images BEGIN
+        INSERT INTO usage VALUES (NEW.user_id, 1, NEW.record ->> '$.size'), ('', 1, NEW.record ->> '$.size')
+            ON CONFLICT DO UPDATE SET images = images + 1, bytes = bytes + excluded.bytes;
+    END;
+    CREATE TRIGGER discount_image AFTER DELETE ON images BEGIN
+        UPDATE usage SET images = images - 1, bytes = bytes - (OLD.record ->> '$.size')
+            WHERE user_id IN (OLD.user_id, '');
+        DELETE FROM usage WHERE user_id = OLD.user_id AND images = 0;
+    END;
+    """,
 )
 
 
@@ -43,10 +78,20 @@ def migrate(connection: sqlite3.Connection) -> None:
                 )
             if version == len(MIGRATIONS):
                 return
-            for statement in MIGRATIONS[version].split(";"):
+            for statement in _statements(MIGRATIONS[version]):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {version + 1}")
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Take a script apart; `executescript` would commit before it."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):  # within a trigger a semicolon is not the end
+            yield statement
+            statement = ""

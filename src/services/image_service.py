@@ -10,6 +10,7 @@ from ..common.errors import DimensionsMismatch, FieldError, ImageNotFound, Outco
 from ..common.ids import created_at, is_id, new_id
 from ..models.image import EXTENSION_OF, Image, NewImage, Picture, original_key
 from ..models.page import ImageQuery, Page
+from ..models.usage import TagPage, TagQuery, Usage
 from ..repositories.ports import ImageRepository, ObjectStore
 from .inspection import InspectionService
 
@@ -62,6 +63,12 @@ class ImageService:
 
     async def list(self, query: ImageQuery) -> Page:
         return await self._repository.list(query)
+
+    async def tags(self, query: TagQuery) -> TagPage:
+        return await self._repository.tags(query)
+
+    async def usage(self, user_id: str | None) -> Usage:
+        return await self._repository.usage(user_id)
 
     async def delete(self, image_id: str) -> None:
         """Raise ImageNotFound if there is no such image (any more)."""

@@ -12,6 +12,7 @@ from src.common.errors import StoreFailed
 from src.common.ids import new_id
 from src.models.image import Image
 from src.models.page import ImageQuery, Page
+from src.models.usage import TagCount, TagPage, TagQuery, Usage
 from src.repositories.ports import ImageRepository
 from tests.support.images import MILLISECOND, NOON, expected, id_at, make_image, walk, whole_list
 
@@ -89,6 +90,30 @@ QUERIES = {
 }
 
 
+COUNTED = (
+    make_image(user_id="ann", tags=("cat", "dog"), size=1),
+    make_image(user_id="ann", tags=("cat", "a#b"), size=5_000_000_000),
+    make_image(user_id="ann", tags=(), size=10),
+    make_image(user_id="bob", tags=("cat", "写真"), size=100),
+)
+
+
+async def walk_tags(repository: ImageRepository, query: TagQuery) -> list[TagCount]:
+    """Return what all pages of tags hold, one after the other."""
+    found: list[TagCount] = []
+    while True:
+        page = await repository.tags(query)
+        found += page.tags
+        assert len(page.tags) <= query.limit
+        if page.after is None:
+            return found
+        query = msgspec.structs.replace(query, after=page.after)
+
+
+async def tag_counts(repository: ImageRepository, user_id: str | None = None) -> dict[str, int]:
+    return {found.tag: found.count for found in await walk_tags(repository, TagQuery(user_id=user_id))}
+
+
 class ImageRepositoryContract[Place](ABC):
     """The suite. `Place` is where a backend keeps its records: a path, or the name of a table.
 
@@ -108,6 +133,63 @@ class ImageRepositoryContract[Place](ABC):
     @abstractmethod
     def entries(self, place: Place) -> Mapping[str, int]:
         """Count what is stored, by kind, without any code of the adapter's. Counters of use do not count."""
+
+    # What is counted
+
+    async def test_nothing_is_counted_yet(self, repository: ImageRepository) -> None:
+        for user_id in (None, "ann"):
+            assert await repository.usage(user_id) == Usage(0, 0)
+            assert await repository.tags(TagQuery(user_id=user_id)) == TagPage((), None)
+
+    async def test_images_are_counted(self, repository: ImageRepository, other: ImageRepository) -> None:
+        """Each once, by its owner and among all, from when it is added until it is removed."""
+        for image in COUNTED:
+            await repository.add(image)
+        assert await other.usage(None) == Usage(4, 5_000_000_111)
+        assert await other.usage("ann") == Usage(3, 5_000_000_011)
+        assert await other.usage("bob") == Usage(1, 100)
+        assert await tag_counts(other) == {"a#b": 1, "cat": 3, "dog": 1, "写真": 1}
+        assert await tag_counts(other, user_id="ann") == {"a#b": 1, "cat": 2, "dog": 1}
+        assert await tag_counts(other, user_id="nobody") == {}
+        for image in COUNTED[1:]:
+            await other.remove(image.image_id)
+            assert await other.remove(image.image_id) is None
+        assert await repository.usage(None) == await repository.usage("ann") == Usage(1, 1)
+        assert await repository.usage("bob") == Usage(0, 0)
+        assert await tag_counts(repository) == {"cat": 1, "dog": 1}
+        assert await tag_counts(repository, user_id="bob") == {}
+
+    async def test_a_duplicate_is_not_counted(self, repository: ImageRepository) -> None:
+        image = await repository.add(make_image(user_id="ann", tags=("cat",)), return_duplicate=True)
+        await repository.add(make_image(user_id="ann", tags=("cat",), sha256=image.sha256), return_duplicate=True)
+        assert await repository.usage("ann") == Usage(1, image.size)
+        assert await tag_counts(repository) == {"cat": 1}
+
+    async def test_many_at_once_are_all_counted(self, repository: ImageRepository) -> None:
+        images = [make_image(user_id="ann", tags=("cat", f"t{number % 3}"), size=2) for number in range(30)]
+        await asyncio.gather(*(repository.add(image) for image in images))
+        assert await repository.usage("ann") == await repository.usage(None) == Usage(30, 60)
+        assert await tag_counts(repository) == {"cat": 30, "t0": 10, "t1": 10, "t2": 10}
+
+    async def test_pages_of_tags(self, repository: ImageRepository) -> None:
+        """In order and each once, whatever the page's size; a cursor may name a tag that nobody has any more."""
+        names = sorted(["cat", "catalogue", "cats", "ca", "dog", "écat", "zebra", "c", "d"])
+        for number, name in enumerate(names):
+            for _ in range(number % 3 + 1):
+                await repository.add(make_image(user_id="ann", tags=(name,)))
+        expected = [TagCount(name, number % 3 + 1) for number, name in enumerate(names)]
+        for user_id in (None, "ann"):
+            for limit in (1, 2, 4, 100):
+                query = TagQuery(user_id=user_id, limit=limit)
+                assert await walk_tags(repository, query) == expected
+            query = TagQuery(user_id=user_id, prefix="cat", limit=2)
+            assert [found.tag for found in await walk_tags(repository, query)] == ["cat", "catalogue", "cats"]
+            for after, tags in (("a", ["c"]), ("c", ["ca"]), ("cab", ["cat"]), ("zebra", ["écat"]), ("ü", [])):
+                page = await repository.tags(TagQuery(user_id=user_id, limit=1, after=after))
+                assert [found.tag for found in page.tags] == tags
+            page = await repository.tags(TagQuery(user_id=user_id, prefix="d", after="cat", limit=5))
+            assert [found.tag for found in page.tags] == ["d", "dog"]
+            assert (await repository.tags(TagQuery(user_id=user_id, prefix="x"))).tags == ()
 
     @pytest.fixture
     async def repository(self, place: Place) -> AsyncIterator[ImageRepository]:

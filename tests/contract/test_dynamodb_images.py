@@ -34,7 +34,8 @@ class Place(NamedTuple):
 
     def items(self) -> list[dict[str, Any]]:
         pages = self.emulator.client("dynamodb").get_paginator("scan").paginate(TableName=self.name)
-        return [item for page in pages for item in page["Items"]]
+        items = [item for page in pages for item in page["Items"]]
+        return [item for item in items if not item["pk"]["S"].endswith(("#tags", "#usage"))]  # no counters
 
 
 def items_of(image: Image) -> list[dict[str, Any]]:

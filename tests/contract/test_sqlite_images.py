@@ -15,10 +15,11 @@ import pytest
 from src.common.errors import ConfigurationError
 from src.models.image import Image
 from src.models.page import ImageQuery, Page
+from src.models.usage import Usage
 from src.repositories import sqlite_schema
 from src.repositories.sqlite_images import SqliteImageRepository
 from src.repositories.sqlite_schema import MIGRATIONS
-from tests.contract.image_repository import ImageRepositoryContract
+from tests.contract.image_repository import ImageRepositoryContract, tag_counts
 from tests.support.images import make_image
 from tests.support.server import ROOT
 from tests.support.sqlite import entries, seed
@@ -107,6 +108,24 @@ async def test_an_older_database_is_migrated(place: Path, monkeypatch: pytest.Mo
     assert await second.list(ImageQuery(tags=("cat",))) == Page((image,), None)
     await second.close()
     assert entries(place) == {"images": 1, "image_tags": 1, "added": 1}
+
+
+async def test_what_was_stored_before_there_were_counts_is_counted(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_schema, "MIGRATIONS", MIGRATIONS[:1])
+        await SqliteImageRepository(place).close()
+    images = [make_image(user_id=user_id, tags=("cat", user_id), size=10) for user_id in ("ann", "ann", "bob")]
+    seed(place, *images)
+    repository = SqliteImageRepository(place)
+    assert await repository.usage(None) == Usage(3, 30)
+    assert await repository.usage("ann") == Usage(2, 20)
+    assert await tag_counts(repository) == {"ann": 2, "bob": 1, "cat": 3}
+    assert await tag_counts(repository, user_id="bob") == {"bob": 1, "cat": 1}
+    await repository.remove(images[2].image_id)
+    assert await tag_counts(repository) == {"ann": 2, "cat": 2}
+    await repository.close()
 
 
 @pytest.mark.parametrize("make", ["a directory", "no database", "nowhere"])

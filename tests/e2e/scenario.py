@@ -1,6 +1,7 @@
 """The main job, step by step, over HTTP. Every home is driven through this same scenario."""
 
 import base64
+import uuid
 
 import httpx
 
@@ -10,15 +11,16 @@ from tests.support.pictures import picture
 def run(http: httpx.Client) -> None:
     """Upload a picture in each form, find it by tag, open its link, delete it."""
     data = picture("png", 320, 200)
+    owner = f"ann-{uuid.uuid4().hex}"  # nobody else's images count
     uploads = (
-        http.post("/images", files={"file": ("a.png", data)}, data={"tags": "Walk,sun", "user_id": "ann"}),
+        http.post("/images", files={"file": ("a.png", data)}, data={"tags": "Walk,sun", "user_id": owner}),
         http.post(
             "/images",
-            json={"image_data": base64.b64encode(data).decode(), "tags": ["walk", "sun"], "user_id": "ann"},
+            json={"image_data": base64.b64encode(data).decode(), "tags": ["walk", "sun"], "user_id": owner},
         ),
         http.post(
             "/images",
-            params={"tags": "walk,sun", "user_id": "ann"},
+            params={"tags": "walk,sun", "user_id": owner},
             content=data,
             headers={"Content-Type": "image/png"},
         ),
@@ -31,8 +33,12 @@ def run(http: httpx.Client) -> None:
         assert image["tags"] == ["walk", "sun"]
     ids = [answer.json()["image_id"] for answer in uploads]
 
+    counted = {entry["tag"]: entry["count"] for entry in http.get("/tags", params={"user_id": owner}).json()["tags"]}
+    assert counted == {"sun": 3, "walk": 3}
+    assert http.get("/usage", params={"user_id": owner}).json() == {"images": 3, "bytes": 3 * len(data)}
+
     found = []
-    query: dict[str, str | int] = {"tags": "sun,walk", "user_id": "ann", "limit": 2}
+    query: dict[str, str | int] = {"tags": "sun,walk", "user_id": owner, "limit": 2}
     while True:
         page = http.get("/images", params=query)
         assert page.status_code == 200, page.text
@@ -52,3 +58,4 @@ def run(http: httpx.Client) -> None:
         assert http.get(f"/images/{image_id}").status_code == 404
         assert http.delete(f"/images/{image_id}").status_code == 404
         assert httpx.get(image.json()["url"]).status_code == 404
+    assert http.get("/usage", params={"user_id": owner}).json() == {"images": 0, "bytes": 0}

@@ -14,7 +14,15 @@ from src.bootstrap import build_services
 from src.common.config import Settings
 from src.common.errors import FieldError
 from src.handlers.app import ROUTES, create_app
-from src.handlers.schemas import ImageParameters, JsonUpload, ListParameters, MultipartUpload, UploadFields
+from src.handlers.schemas import (
+    ImageParameters,
+    JsonUpload,
+    ListParameters,
+    MultipartUpload,
+    TagParameters,
+    UploadFields,
+    UsageParameters,
+)
 from src.models.image import FORMATS
 from tests.support.api import raw, uploaded
 from tests.support.pictures import picture, png_bomb
@@ -28,6 +36,8 @@ OPERATIONS = {
     ("post", "/images"),
     ("get", "/images/{image_id}"),
     ("delete", "/images/{image_id}"),
+    ("get", "/tags"),
+    ("get", "/usage"),
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/limits"),
@@ -38,6 +48,8 @@ STATUSES = {
     ("post", "/images"): {200, 201, 400, 413, 415, 422, 502, 503},
     ("get", "/images/{image_id}"): {200, 304, 400, 404, 502, 503},
     ("delete", "/images/{image_id}"): {204, 404, 502, 503},
+    ("get", "/tags"): {200, 400, 502, 503},
+    ("get", "/usage"): {200, 400, 502, 503},
     ("get", "/readyz"): {200, 502, 503},
 }
 
@@ -123,6 +135,8 @@ async def test_every_operation_says_what_it_does(document: dict[str, Any]) -> No
         ("get", "/images", ListParameters),
         ("get", "/images/{image_id}", ImageParameters),
         ("post", "/images", UploadFields),
+        ("get", "/tags", TagParameters),
+        ("get", "/usage", UsageParameters),
     ],
 )
 async def test_every_parameter_is_in_it(document: dict[str, Any], method: str, path: str, model: type) -> None:
@@ -194,6 +208,9 @@ async def test_real_answers_match(document: dict[str, Any], client: httpx.AsyncC
         ("get", "/images", await client.get("/images", params={"limit": 1})),
         ("get", "/images", await client.get("/images", params={"user_id": "nobody"})),
         ("get", "/images", await client.get("/images", params={"limit": "x"})),
+        ("get", "/tags", await client.get("/tags", params={"limit": 1})),
+        ("get", "/tags", await client.get("/tags", params={"prefix": "a,b"})),
+        ("get", "/usage", await client.get("/usage")),
         ("get", "/images/{image_id}", await client.get(path)),
         ("get", "/images/{image_id}", await client.get(path, headers={"If-None-Match": etag})),
         ("get", "/images/{image_id}", await client.get(path, params={"expires_in": "x"})),
@@ -206,7 +223,7 @@ async def test_real_answers_match(document: dict[str, Any], client: httpx.AsyncC
     ]
     assert [answer.status_code for _, _, answer in answers] == [
         *[201, 200, 400, 413, 415, 415, 422],
-        *[200, 200, 400, 200, 304, 400, 404],
+        *[200, 200, 400, 200, 400, 200, 200, 304, 400, 404],
         *[200, 200, 200, 204, 404],
     ]
     for method, route, answer in answers:

@@ -24,6 +24,8 @@ ALLOWED = {
     "/images": ["GET", "HEAD", "POST"],
     "/images/x": ["DELETE", "GET", "HEAD"],
     "/objects/x": ["GET", "HEAD"],
+    "/tags": ["GET", "HEAD"],
+    "/usage": ["GET", "HEAD"],
     "/healthz": ["GET", "HEAD"],
     "/readyz": ["GET", "HEAD"],
     "/limits": ["GET", "HEAD"],

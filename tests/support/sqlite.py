@@ -8,6 +8,8 @@ import msgspec
 
 from src.models.image import Image
 
+COUNTERS = {"tag_counts", "usage"}
+
 
 def seed(path: Path, *images: Image) -> None:
     """Write images with plain SQL."""
@@ -23,7 +25,8 @@ def seed(path: Path, *images: Image) -> None:
 
 
 def entries(path: Path) -> dict[str, int]:
-    """Count the rows of every table."""
+    """Count the rows of every table but those of counters."""
     with closing(sqlite3.connect(path)) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        return {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for (name,) in tables}
+        names = {name for (name,) in tables} - COUNTERS
+        return {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names}

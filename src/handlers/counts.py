@@ -1,0 +1,47 @@
+"""`GET /tags` and `GET /usage`: what there is, in numbers."""
+
+from spectree import Response as Answers
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..models.usage import TagQuery, Usage
+from .answers import json_response, next_link, services_of
+from .openapi import STORE_PROBLEMS, spec
+from .parameters import Reader, query_values
+from .schemas import Problem, TagCursor, TagList, TagParameters, UsageParameters
+
+_tag_parameters = Reader(TagParameters)
+_usage_parameters = Reader(UsageParameters)
+
+
+@spec.validate(
+    query=TagParameters,
+    resp=Answers(HTTP_200=TagList, HTTP_400=Problem, **STORE_PROBLEMS),
+    tags=("counts",),
+    operation_id="list_tags",
+    skip_validation=True,
+)
+async def list_tags(request: Request) -> Response:
+    """List the tags that images have, each with how many have it, page by page."""
+    parameters = _tag_parameters.read(query_values(request))
+    page = await services_of(request).images.tags(
+        TagQuery(
+            user_id=parameters.user_id, prefix=parameters.prefix, limit=parameters.limit, after=parameters.last_key
+        )
+    )
+    last_key = None if page.after is None else TagCursor(page.after)
+    body = TagList(tags=page.tags, count=len(page.tags), last_key=last_key)
+    return json_response(body, headers=next_link(request, "/tags", last_key))
+
+
+@spec.validate(
+    query=UsageParameters,
+    resp=Answers(HTTP_200=Usage, HTTP_400=Problem, **STORE_PROBLEMS),
+    tags=("counts",),
+    operation_id="get_usage",
+    skip_validation=True,
+)
+async def get_usage(request: Request) -> Response:
+    """Count the images, and the bytes of their originals."""
+    parameters = _usage_parameters.read(query_values(request))
+    return json_response(await services_of(request).images.usage(parameters.user_id))

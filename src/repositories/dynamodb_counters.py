@@ -1,0 +1,74 @@
+"""Counts of images by tag, and of images and bytes, per user and of all.
+
+They are added to after the transaction that they count, since a counter in it would make every two uploads of a user
+wait for each other. One that was missed stays missed until reconcile counts anew.
+
+| item | pk | sk |
+| --- | --- | --- |
+| tag | `user#<u>#tags`, `all#<shard>#tags` | `<tag>` |
+| usage | `user#<u>#usage`, `all#<shard>#usage` | `usage` |
+"""
+
+import asyncio
+import logging
+from collections import Counter
+
+from ..common.errors import StoreError
+from ..models.image import Image
+from ..models.usage import TagCount, TagPage, TagQuery, Usage
+from .dynamodb_client import Table
+from .dynamodb_items import LAST, Key, listing, shard_of
+
+log = logging.getLogger(__name__)
+
+_USAGE = "usage"
+
+
+class Counters:
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def count(self, image: Image, sign: int) -> None:
+        """Add an image (1), or take it away (-1). An error is logged, and no reason to fail."""
+        shard = shard_of(image.image_id)
+        additions: list[tuple[Key, dict[str, int]]] = []
+        for user_id in (image.user_id, None):
+            (partition,) = listing(user_id, None, shard)
+            additions.append(({"pk": f"{partition}#usage", "sk": _USAGE}, {"images": sign, "bytes": sign * image.size}))
+            additions += [({"pk": f"{partition}#tags", "sk": tag}, {"images": sign}) for tag in image.tags]
+        results = await asyncio.gather(
+            *(self._table.increase(*addition) for addition in additions), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, StoreError):
+                log.warning("a counter is wrong until reconcile counts anew", exc_info=result)
+            elif isinstance(result, BaseException):
+                raise result
+
+    async def tags(self, query: TagQuery) -> TagPage:
+        low = query.prefix if query.after is None else max(query.prefix, f"{query.after}\0")
+        partitions = [f"{partition}#tags" for partition in listing(query.user_id, None)]
+        reads = await asyncio.gather(
+            *(
+                self._table.between(
+                    partition, low or "\0", f"{query.prefix}{LAST}", forward=True, limit=query.limit + 1
+                )
+                for partition in partitions
+            )
+        )
+        counts: Counter[str] = Counter()
+        for items, _ in reads:
+            for item in items:
+                counts[item["sk"]] += int(item["images"])
+        # Beyond the least of their ends, not all of the shards have been read.
+        ends = [items[-1]["sk"] for items, more in reads if more and items]
+        whole = sorted(tag for tag in counts if not ends or tag <= min(ends))
+        page = whole[: query.limit]
+        is_over = not ends and len(whole) <= query.limit
+        found = tuple(TagCount(tag, counts[tag]) for tag in page if counts[tag] > 0)
+        return TagPage(found, None if is_over else page[-1])
+
+    async def usage(self, user_id: str | None) -> Usage:
+        keys = [{"pk": f"{partition}#usage", "sk": _USAGE} for partition in listing(user_id, None)]
+        items = [item for item in await asyncio.gather(*(self._table.get(key) for key in keys)) if item]
+        return Usage(sum(int(item["images"]) for item in items), sum(int(item["bytes"]) for item in items))
