@@ -12,6 +12,7 @@ wait for each other. One that was missed stays missed until reconcile counts ane
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
 
 from ..common.errors import StoreError
 from ..models.image import Image
@@ -67,6 +68,13 @@ class Counters:
         is_over = not ends and len(whole) <= query.limit
         found = tuple(TagCount(tag, counts[tag]) for tag in page if counts[tag] > 0)
         return TagPage(found, None if is_over else page[-1])
+
+    async def rarest_first(self, user_id: str | None, tags: Sequence[str]) -> tuple[str, ...]:
+        """Order tags by how many images have them. Of all users' images one shard is looked at: it is a fair sample."""
+        partition = f"{listing(user_id, None)[0]}#tags"
+        items = await asyncio.gather(*(self._table.get({"pk": partition, "sk": tag}) for tag in tags))
+        counts = {tag: int(item["images"]) if item else 0 for tag, item in zip(tags, items, strict=True)}
+        return tuple(sorted(tags, key=counts.__getitem__))
 
     async def usage(self, user_id: str | None) -> Usage:
         keys = [{"pk": f"{partition}#usage", "sk": _USAGE} for partition in listing(user_id, None)]

@@ -5,6 +5,8 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
+import msgspec
+
 from ..common.errors import StoreFailed, StoreUnavailable
 from ..common.ids import first_id_at
 from ..models.image import Image
@@ -82,6 +84,9 @@ class DynamoDbImageRepository:
         bounds = _bounds(query)
         if bounds is None:
             return Page((), None)
+        if query.tag_mode == "all" and len(query.tags) > 1:
+            tags = await self._counters.rarest_first(query.user_id, query.tags)
+            query = msgspec.structs.replace(query, tags=tags)
         candidates = _Merged(self._table, query, *bounds)
         images: list[Image] = []
         last_id: str | None = None
@@ -114,7 +119,7 @@ class _Merged:
         partitions = [partition for tag in tags or (None,) for partition in listing(query.user_id, tag)]
         self._newest = query.order == "newest"
         # One more than the page, to see whether the list goes on. Several partitions share that as chance has it: with
-        # two standard deviations to spare few need a second Query, and for a page of 20 each is one unit (4 KB) of most.
+        # two standard deviations to spare few need a second Query; for a page of 20 each is one unit (4 KB) as a rule.
         share = query.limit + 1
         if len(partitions) > 1:
             share = min(share, math.ceil(share / len(partitions) + 2 * math.sqrt(share / len(partitions))))

@@ -27,6 +27,7 @@ BUSY_TIMEOUT = 5  # seconds that a writer waits for another process
 READ_BUDGET = 2_000  # entries that one page may look at, in each index that it walks
 
 LAST = "\U0010ffff"  # a noncharacter, which sorts behind every character
+COUNT_STATEMENT = "SELECT images FROM tag_counts WHERE user_id = ? AND tag = ?"
 TAG_STATEMENT = "SELECT tag, images FROM tag_counts WHERE user_id = ? AND tag {} ? AND tag < ? ORDER BY tag LIMIT ?"
 
 _decode = msgspec.json.Decoder(Image).decode
@@ -90,6 +91,8 @@ class SqliteImageRepository:
 
     def _candidates(self, query: ImageQuery) -> Generator[tuple[str, str | None]]:
         """Yield, lazily and in order, ids that may match, each with its record if it does."""
+        if query.tag_mode == "all" and len(query.tags) > 1:
+            query = msgspec.structs.replace(query, tags=self._rarest_first(query))
         tags = query.tags[:1] if query.tag_mode == "all" else query.tags
         statements = [list_statement(query, tag) for tag in tags or (None,)]
         # Closed at the end: a statement that is left half read would keep the connection in the past.
@@ -100,6 +103,16 @@ class SqliteImageRepository:
             else:
                 merged = heapq.merge(*rows, key=itemgetter(0), reverse=query.order == "newest")
                 yield from (next(same) for _, same in groupby(merged, key=itemgetter(0)))
+
+    def _rarest_first(self, query: ImageQuery) -> tuple[str, ...]:
+        """Order the tags by how many images have them: the first one's index is walked."""
+
+        def count(tag: str) -> int:
+            row = self._reader.execute(COUNT_STATEMENT, (query.user_id or "", tag)).fetchone()
+            return row[0] if row else 0
+
+        with _reading():
+            return tuple(sorted(query.tags, key=count))
 
     async def tags(self, query: TagQuery) -> TagPage:
         # One bound each way, as for images.

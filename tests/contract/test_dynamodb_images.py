@@ -83,6 +83,19 @@ async def test_an_add_writes_what_the_data_model_says(place: Place) -> None:
     assert by_key == sorted(items_of(image), key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
 
 
+@pytest.mark.parametrize("user_id", ["ann", None])
+async def test_the_rarest_tag_is_walked(place: Place, monkeypatch: pytest.MonkeyPatch, user_id: str | None) -> None:
+    """However the tags are put: the one image that has both is on the first page, within a budget for few."""
+    monkeypatch.setattr(dynamodb_images, "READ_BUDGET", 1)
+    repository = place.repository()
+    images = [make_image(image_id=numbered_id(i, 0), user_id="ann", tags=("common",)) for i in range(1, 40)]
+    both = make_image(image_id=numbered_id(0, 0), user_id="ann", tags=("common", "rare"))
+    await asyncio.gather(*(repository.add(image) for image in [both, *images]))
+    for tags in (("common", "rare"), ("rare", "common")):
+        page = await repository.list(ImageQuery(user_id=user_id, tags=tags, limit=1))
+        assert page.images == (both,)
+
+
 @pytest.mark.parametrize("mode", ["all", "any"])
 async def test_a_page_ends_within_its_budget(place: Place, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     """Two common tags that never meet: each page is empty and goes on, until the list is over."""

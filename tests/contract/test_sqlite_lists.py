@@ -12,7 +12,7 @@ import pytest
 from src.common.errors import StoreFailed
 from src.models.page import ImageQuery, Page
 from src.repositories import sqlite_images
-from src.repositories.sqlite_images import SqliteImageRepository, list_statement
+from src.repositories.sqlite_images import COUNT_STATEMENT, TAG_STATEMENT, SqliteImageRepository, list_statement
 from tests.support.images import MILLISECOND, NOON, make_image, numbered_id, walk
 from tests.support.sqlite import seed
 
@@ -97,6 +97,26 @@ async def test_every_list_walks_an_index(repository: SqliteImageRepository, filt
             for detail in others:
                 assert detail.startswith("SEARCH "), (query, plan)
                 assert "image_id=?" in detail, (query, plan)
+
+
+@pytest.mark.parametrize("user_id", ["ann", None])
+async def test_the_rarest_tag_is_walked(
+    repository: SqliteImageRepository, place: Path, monkeypatch: pytest.MonkeyPatch, user_id: str | None
+) -> None:
+    """However the tags are put: the one image that has both is on the first page, within a budget for few."""
+    monkeypatch.setattr(sqlite_images, "READ_BUDGET", 2)
+    both = make_image(image_id=numbered_id(0, 0), user_id="ann", tags=("common", "rare"))
+    seed(place, both, *(make_image(image_id=numbered_id(i, 0), user_id="ann", tags=("common",)) for i in range(1, 99)))
+    for tags in (("common", "rare"), ("rare", "common")):
+        assert await repository.list(ImageQuery(user_id=user_id, tags=tags)) == Page((both,), None)
+
+
+@pytest.mark.parametrize("statement", [COUNT_STATEMENT, TAG_STATEMENT.format(">"), TAG_STATEMENT.format(">=")])
+async def test_counts_are_looked_up(repository: SqliteImageRepository, statement: str) -> None:
+    """By an index, and in its order."""
+    rows = repository._reader.execute(f"EXPLAIN QUERY PLAN {statement}", ("a",) * statement.count("?")).fetchall()
+    (detail,) = [detail for *_, detail in rows]
+    assert detail.startswith("SEARCH tag_counts USING PRIMARY KEY (user_id=? AND tag")
 
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)

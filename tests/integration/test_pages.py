@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 
 from src.models.image import Image
 from src.models.page import ImageQuery
-from src.repositories import sqlite_images
+from src.models.usage import TagQuery
+from src.repositories import dynamodb_images, sqlite_images
+from src.repositories.dynamodb_client import open_table
+from src.repositories.dynamodb_images import DynamoDbImageRepository
 from src.repositories.sqlite_images import SqliteImageRepository
+from tests.contract.image_repository import walk_tags
+from tests.support.aws_process import CREDENTIALS, REGION
+from tests.support.emulator import Emulator
 from tests.support.images import MILLISECOND, NOON, expected, make_image, matches, numbered_id, walk
 
 USERS = ("ann", "bob")
@@ -104,6 +110,31 @@ def test_pages_list_every_match_once(run: RunCheck, images: list[Image], asked: 
             assert [image for page in pages for image in page.images] == expected(images, query), query
 
     run(budget, check)
+
+
+@settings(deterministic, max_examples=40)
+@given(images=libraries(), asked=st.lists(queries, min_size=3, max_size=6), budget=st.sampled_from(BUDGETS))
+def test_both_homes_agree(
+    run: RunCheck, emulator: Emulator, images: list[Image], asked: list[ImageQuery], budget: int
+) -> None:
+    """The same images and queries: together the pages of each are the same, of images and of tags."""
+    table = open_table(emulator.new_table(), region=REGION, endpoint=emulator.url, credentials=lambda: CREDENTIALS)
+    other = DynamoDbImageRepository(table)
+
+    async def check(repository: SqliteImageRepository) -> None:
+        for image in images:
+            await repository.add(image)
+            await other.add(image)
+        for query in asked:
+            for each in (repository, other):
+                pages = await walk(each, query)
+                assert [image for page in pages for image in page.images] == expected(images, query), query
+            tags = TagQuery(user_id=query.user_id, limit=query.limit)
+            assert await walk_tags(other, tags) == await walk_tags(repository, tags)
+            assert await other.usage(query.user_id) == await repository.usage(query.user_id)
+
+    with patch.object(dynamodb_images, "READ_BUDGET", budget):
+        run(budget, check)
 
 
 changes = st.lists(st.lists(st.tuples(st.sampled_from(("add", "remove")), st.integers(0, 30)), max_size=4), max_size=8)
