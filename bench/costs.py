@@ -1,6 +1,6 @@
 """Count the request units that each operation takes of DynamoDB, on the AWS emulator: what the README's costs are of.
 
-    python -m bench.costs
+    bash scripts/bench.sh costs
 
 The repository does its work through botocore here, which tells the consumed capacity of every request. Only Queries
 count by size, since the emulator takes each for one unit: strongly consistent, 4 KB of items are one (AWS, "DynamoDB
