@@ -63,8 +63,8 @@ class CountingTable(Table):
         self.units += max(1, math.ceil(sum(map(_size, answer["Items"])) / READ_UNIT))
         return [_unpacked(item) for item in answer["Items"]], "LastEvaluatedKey" in answer
 
-    async def increase(self, key: Key, amounts: Mapping[str, int]) -> None:
-        self._used(
+    async def increase(self, key: Key, amounts: Mapping[str, int]) -> dict[str, int]:
+        answer = self._used(
             self._dynamodb.update_item(
                 TableName=self._name,
                 Key=_packed(key),
@@ -72,8 +72,10 @@ class CountingTable(Table):
                 ExpressionAttributeNames={f"#{name}": name for name in amounts},
                 ExpressionAttributeValues={f":{name}": {"N": str(amount)} for name, amount in amounts.items()},
                 ReturnConsumedCapacity="TOTAL",
+                ReturnValues="UPDATED_NEW",
             )
         )
+        return {name: int(value["N"]) for name, value in answer["Attributes"].items()}
 
     async def write(self, operations: Sequence[Item]) -> None:
         items = []
@@ -82,6 +84,8 @@ class CountingTable(Table):
             item = {"TableName": self._name, what.title(): _packed(operation[what])}
             if "condition_expression" in operation:
                 item["ConditionExpression"] = operation["condition_expression"]
+            if "expression_attribute_values" in operation:
+                item["ExpressionAttributeValues"] = {":none": {"N": "0"}}
             items.append({kind: item})
         self._used(self._dynamodb.transact_write_items(TransactItems=items, ReturnConsumedCapacity="TOTAL"))
 

@@ -1,6 +1,6 @@
 """Time pages of 20 among few and among many images, in both homes; count what they cost in DynamoDB.
 
-    bash scripts/bench.sh listing [--sqlite 1000,100000,1000000] [--dynamodb 1000,20000] [--rounds 300] [--keep DIRECTORY]
+    bash scripts/bench.sh listing [--sqlite 1000,100000,1000000] [--dynamodb 1000,20000] [--rounds 300] [--keep PLACE]
 
 The databases of one home are asked by turns, round by round, so that what the machine does besides meets all alike.
 Each row ends with the median of the largest size over that of the smallest. With `--keep` the SQLite databases are made

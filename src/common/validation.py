@@ -11,6 +11,7 @@ MAX_TAG_LENGTH = 64
 MAX_DESCRIPTION_LENGTH = 2_000
 MAX_FILENAME_LENGTH = 255
 MAX_USER_ID_LENGTH = 128
+LAST_CHARACTER = "\U0010ffff"  # Unicode's last, which is none: it bounds ranges of texts, so texts must not hold it
 
 _TEXT_DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _USER_ID = re.compile(r"[A-Za-z0-9._@:|+-]{1,128}")
@@ -31,17 +32,19 @@ def normal_tags(values: list[str]) -> tuple[str, ...]:
     return tuple(tags)
 
 
-def normal_tag(text: str) -> str:
-    """Bring one tag, or how one begins, to its normal form."""
+def normal_prefix(text: str) -> str:
+    """Bring how a tag begins to its normal form: a space may be where it goes on."""
     if "," in text:
-        raise ValueError("wants one tag, without a comma")
-    return _normal_tag(text)
+        raise ValueError("wants how one tag begins, without a comma")
+    ended = text.rstrip()
+    tag = _normal_tag(ended)
+    return tag + text[len(ended) :] if tag else ""
 
 
 def is_tag(text: str) -> bool:
     """Tell whether a text is a tag in its normal form."""
     try:
-        return text != "" and normal_tag(text) == text
+        return text != "" and "," not in text and _normal_tag(text) == text
     except ValueError:
         return False
 
@@ -92,6 +95,8 @@ def normal_moment(text: str) -> dt.datetime:
 
 
 def _refuse_control_characters(text: str, *, allowed: str = "") -> None:
+    if LAST_CHARACTER in text:
+        raise ValueError("wants no noncharacter, got U+10FFFF")
     for character in text:
         # Cs: a lone surrogate, which no UTF-8 store can hold.
         if unicodedata.category(character) in ("Cc", "Cs") and character not in allowed:

@@ -108,7 +108,9 @@ class TagParameters(msgspec.Struct, frozen=True, kw_only=True):
         UserId | None, Meta(description="Of this owner's images."), Wants("a user id", validation.normal_user_id)
     ] = None
     prefix: Annotated[
-        str, Meta(description="How the tags begin."), Wants("how a tag begins", validation.normal_tag)
+        str,
+        Meta(description="How the tags begin.", max_length=validation.MAX_TAG_LENGTH),
+        Wants("how a tag begins", validation.normal_prefix),
     ] = ""
     limit: Annotated[
         int,
@@ -234,7 +236,7 @@ class TagList(msgspec.Struct, frozen=True, kw_only=True):
     """A page of tags in the order of their code points; `last_key` is null when the list is over."""
 
     tags: tuple[TagCount, ...]
-    count: int
+    count: Annotated[int, Meta(description="Tags on this page.")]
     last_key: TagCursor | None
 
 

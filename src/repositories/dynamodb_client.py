@@ -76,21 +76,33 @@ class Table:
 
         return await _repeated(query, in_doubt=StoreUnavailable)
 
-    async def increase(self, key: Key, amounts: Mapping[str, int]) -> None:
-        """Add to numbers of an item, which is made if need be. Not repeated: twice would be as wrong as not at all."""
-        names = {f"#{name}": name for name in amounts}
-        values = {f":{name}": amount for name, amount in amounts.items()}
-        call = self._client().update_item(
-            self._name,
-            dict(key),
-            update_expression="ADD " + ", ".join(f"#{name} :{name}" for name in amounts),
-            expression_attribute_names=names,
-            expression_attribute_values=values,
-        )
-        try:
-            await _answered(call)
-        except (_Busy, _NoAnswer) as error:
-            raise StoreUnavailable("The database did not count.") from error
+    async def increase(self, key: Key, amounts: Mapping[str, int]) -> dict[str, int]:
+        """Add to numbers of an item, which is made if need be, and return them.
+
+        Without an answer it is not repeated: to add twice would be as wrong as not at all.
+        """
+
+        async def add() -> Any:
+            try:
+                return await _answered(
+                    self._client().update_item(
+                        self._name,
+                        dict(key),
+                        update_expression="ADD " + ", ".join(f"#{name} :{name}" for name in amounts),
+                        expression_attribute_names={f"#{name}": name for name in amounts},
+                        expression_attribute_values={f":{name}": amount for name, amount in amounts.items()},
+                        return_values="UPDATED_NEW",
+                    )
+                )
+            except _NoAnswer as error:
+                raise OutcomeUnknown("The database did not say whether it counted.") from error
+
+        numbers = await _repeated(add, in_doubt=OutcomeUnknown)
+        return {name: int(number) for name, number in numbers.items()}
+
+    async def delete_empty(self, key: Key, name: str) -> None:
+        """Delete an item if its number is nothing, or less."""
+        await self.write([self._operation("delete", {"key": key}, f"{name} <= :none", {":none": 0})])
 
     def put(self, item: Item, condition: str | None = None) -> Item:
         return self._operation("put", {"item": item}, condition)
@@ -98,10 +110,12 @@ class Table:
     def delete(self, key: Key, condition: str | None = None) -> Item:
         return self._operation("delete", {"key": key}, condition)
 
-    def _operation(self, kind: str, what: Item, condition: str | None) -> Item:
+    def _operation(self, kind: str, what: Item, condition: str | None, values: Item | None = None) -> Item:
         operation: dict[str, Any] = {"type": kind, "table": self._name, **what}
         if condition is not None:
             operation["condition_expression"] = condition
+        if values is not None:
+            operation["expression_attribute_values"] = values
         return operation
 
     async def write(self, operations: Sequence[Item]) -> None:

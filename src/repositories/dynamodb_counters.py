@@ -1,7 +1,7 @@
 """Counts of images by tag, and of images and bytes, per user and of all.
 
 They are added to after the transaction that they count, since a counter in it would make every two uploads of a user
-wait for each other. One that was missed stays missed until reconcile counts anew.
+wait for each other. One that was missed stays missed.
 
 | item | pk | sk |
 | --- | --- | --- |
@@ -15,12 +15,16 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..common.errors import StoreError
+from ..common.validation import LAST_CHARACTER
 from ..models.image import Image
 from ..models.usage import TagCount, TagPage, TagQuery, Usage
-from .dynamodb_client import Table
-from .dynamodb_items import LAST, Key, listing, shard_of
+from .dynamodb_client import ConditionFailed, Table
+from .dynamodb_items import Key, listing, shard_of
 
 log = logging.getLogger(__name__)
+
+TIME = 1.5  # seconds that an upload or a delete waits for its counters
+AT_ONCE = 8
 
 _USAGE = "usage"
 
@@ -30,29 +34,45 @@ class Counters:
         self._table = table
 
     async def count(self, image: Image, sign: int) -> None:
-        """Add an image (1), or take it away (-1). An error is logged, and no reason to fail."""
+        """Add an image (1), or take it away (-1), within TIME. What fails is logged: the image itself is committed."""
         shard = shard_of(image.image_id)
         additions: list[tuple[Key, dict[str, int]]] = []
         for user_id in (image.user_id, None):
             (partition,) = listing(user_id, None, shard)
             additions.append(({"pk": f"{partition}#usage", "sk": _USAGE}, {"images": sign, "bytes": sign * image.size}))
             additions += [({"pk": f"{partition}#tags", "sk": tag}, {"images": sign}) for tag in image.tags]
-        results = await asyncio.gather(
-            *(self._table.increase(*addition) for addition in additions), return_exceptions=True
-        )
-        for result in results:
-            if isinstance(result, StoreError):
-                log.warning("a counter is wrong until reconcile counts anew", exc_info=result)
-            elif isinstance(result, BaseException):
-                raise result
+        at_once = asyncio.Semaphore(AT_ONCE)
+        try:
+            async with asyncio.timeout(TIME), asyncio.TaskGroup() as group:
+                for addition in additions:
+                    group.create_task(self._add(*addition, at_once=at_once))
+        except TimeoutError:
+            log.warning("not all counters of an image were reached", extra={"image_id": image.image_id})
+        except asyncio.CancelledError:
+            log.warning("not all counters of an image were reached", extra={"image_id": image.image_id})
+            raise
+
+    async def _add(self, key: Key, amounts: dict[str, int], *, at_once: asyncio.Semaphore) -> None:
+        try:
+            async with at_once:
+                numbers = await self._table.increase(key, amounts)
+                if numbers["images"] <= 0:
+                    await self._table.delete_empty(key, "images")
+        except ConditionFailed:
+            return  # somebody has just added to it
+        except Exception:  # whatever it is, it must not undo what is counted
+            log.warning("a counter is wrong", extra={"counter": f"{key['pk']} {key['sk']}"}, exc_info=True)
 
     async def tags(self, query: TagQuery) -> TagPage:
-        low = query.prefix if query.after is None else max(query.prefix, f"{query.after}\0")
+        low = query.prefix or "\0" if query.after is None else max(query.prefix, f"{query.after}\0")
+        high = f"{query.prefix}{LAST_CHARACTER}"
+        if low > high:  # DynamoDB would call that an error
+            return TagPage((), None)
         partitions = [f"{partition}#tags" for partition in listing(query.user_id, None)]
         reads = await asyncio.gather(
             *(
                 self._table.between(
-                    partition, low or "\0", f"{query.prefix}{LAST}", forward=True, limit=query.limit + 1
+                    partition, low or "\0", f"{query.prefix}{LAST_CHARACTER}", forward=True, limit=query.limit + 1
                 )
                 for partition in partitions
             )
@@ -70,13 +90,21 @@ class Counters:
         return TagPage(found, None if is_over else page[-1])
 
     async def rarest_first(self, user_id: str | None, tags: Sequence[str]) -> tuple[str, ...]:
-        """Order tags by how many images have them. Of all users' images one shard is looked at: it is a fair sample."""
+        """Order tags by how many images have them. Of all users' images one shard is looked at: it is a fair sample.
+
+        If the counters can't be read the order stays: any is right, this one is quicker.
+        """
         partition = f"{listing(user_id, None)[0]}#tags"
-        items = await asyncio.gather(*(self._table.get({"pk": partition, "sk": tag}) for tag in tags))
+        try:
+            items = await asyncio.gather(*(self._table.get({"pk": partition, "sk": tag}) for tag in tags))
+        except StoreError:
+            log.warning("the counters of tags could not be read", exc_info=True)
+            return tuple(tags)
         counts = {tag: int(item["images"]) if item else 0 for tag, item in zip(tags, items, strict=True)}
         return tuple(sorted(tags, key=counts.__getitem__))
 
     async def usage(self, user_id: str | None) -> Usage:
         keys = [{"pk": f"{partition}#usage", "sk": _USAGE} for partition in listing(user_id, None)]
         items = [item for item in await asyncio.gather(*(self._table.get(key) for key in keys)) if item]
-        return Usage(sum(int(item["images"]) for item in items), sum(int(item["bytes"]) for item in items))
+        images, size = (sum(int(item[name]) for item in items) for name in ("images", "bytes"))
+        return Usage(max(0, images), max(0, size))

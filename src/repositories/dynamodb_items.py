@@ -28,8 +28,6 @@ type Key = dict[str, str]
 # can't be changed for a table that has images.
 SHARDS = 4
 
-LAST = "\U0010ffff"  # a noncharacter, which sorts behind every character
-
 _DATA_URI = "data:image/webp;base64,"
 _MILLISECOND = dt.timedelta(milliseconds=1)
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

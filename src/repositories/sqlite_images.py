@@ -17,6 +17,7 @@ import msgspec
 
 from ..common.errors import StoreFailed
 from ..common.ids import first_id_at
+from ..common.validation import LAST_CHARACTER
 from ..models.image import Image
 from ..models.page import ImageQuery, Page
 from ..models.usage import TagCount, TagPage, TagQuery, Usage
@@ -26,7 +27,6 @@ from .sqlite_writer import SqliteWriter
 BUSY_TIMEOUT = 5  # seconds that a writer waits for another process
 READ_BUDGET = 2_000  # entries that one page may look at, in each index that it walks
 
-LAST = "\U0010ffff"  # a noncharacter, which sorts behind every character
 COUNT_STATEMENT = "SELECT images FROM tag_counts WHERE user_id = ? AND tag = ?"
 TAG_STATEMENT = "SELECT tag, images FROM tag_counts WHERE user_id = ? AND tag {} ? AND tag < ? ORDER BY tag LIMIT ?"
 
@@ -117,7 +117,12 @@ class SqliteImageRepository:
     async def tags(self, query: TagQuery) -> TagPage:
         # One bound each way, as for images.
         after = query.after if query.after is not None and query.after >= query.prefix else None
-        values = (query.user_id or "", query.prefix if after is None else after, query.prefix + LAST, query.limit + 1)
+        values = (
+            query.user_id or "",
+            query.prefix if after is None else after,
+            query.prefix + LAST_CHARACTER,
+            query.limit + 1,
+        )
         with _reading():
             rows = self._reader.execute(TAG_STATEMENT.format(">=" if after is None else ">"), values).fetchall()
         counts = tuple(TagCount(*row) for row in rows[: query.limit])

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 from ..common.errors import ConfigurationError
 
+MIGRATION_TIME = 600_000  # milliseconds; to count a million images takes some four seconds
+
 # A migration that has been released is never edited: a change is a new one at the end.
 MIGRATIONS = (
     """
@@ -38,22 +40,23 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     INSERT INTO tag_counts SELECT user_id, tag, count(*) FROM image_tags GROUP BY user_id, tag;
     INSERT INTO tag_counts SELECT '', tag, count(*) FROM image_tags GROUP BY tag;
-    INSERT INTO usage SELECT user_id, count(*), sum(record ->> '$.size') FROM images GROUP BY user_id;
-    INSERT INTO usage SELECT '', count(*), coalesce(sum(record ->> '$.size'), 0) FROM images;
+    INSERT INTO usage SELECT user_id, count(*), sum(json_extract(record, '$.size')) FROM images GROUP BY user_id;
+    INSERT INTO usage SELECT '', count(*), coalesce(sum(json_extract(record, '$.size')), 0) FROM images;
     CREATE TRIGGER count_tag AFTER INSERT ON image_tags BEGIN
         INSERT INTO tag_counts VALUES (NEW.user_id, NEW.tag, 1), ('', NEW.tag, 1)
-            ON CONFLICT DO UPDATE SET images = images + 1;
+            ON CONFLICT (user_id, tag) DO UPDATE SET images = images + 1;
     END;
     CREATE TRIGGER discount_tag AFTER DELETE ON image_tags BEGIN
         UPDATE tag_counts SET images = images - 1 WHERE user_id IN (OLD.user_id, '') AND tag = OLD.tag;
         DELETE FROM tag_counts WHERE user_id IN (OLD.user_id, '') AND tag = OLD.tag AND images = 0;
     END;
     CREATE TRIGGER count_image AFTER INSERT ON images BEGIN
-        INSERT INTO usage VALUES (NEW.user_id, 1, NEW.record ->> '$.size'), ('', 1, NEW.record ->> '$.size')
-            ON CONFLICT DO UPDATE SET images = images + 1, bytes = bytes + excluded.bytes;
+        INSERT INTO usage
+            VALUES (NEW.user_id, 1, json_extract(NEW.record, '$.size')), ('', 1, json_extract(NEW.record, '$.size'))
+            ON CONFLICT (user_id) DO UPDATE SET images = images + 1, bytes = bytes + excluded.bytes;
     END;
     CREATE TRIGGER discount_image AFTER DELETE ON images BEGIN
-        UPDATE usage SET images = images - 1, bytes = bytes - (OLD.record ->> '$.size')
+        UPDATE usage SET images = images - 1, bytes = bytes - json_extract(OLD.record, '$.size')
             WHERE user_id IN (OLD.user_id, '');
         DELETE FROM usage WHERE user_id = OLD.user_id AND images = 0;
     END;
@@ -66,6 +69,8 @@ def migrate(connection: sqlite3.Connection) -> None:
 
     Raises ConfigurationError if a newer release has written it.
     """
+    (patience,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute(f"PRAGMA busy_timeout = {MIGRATION_TIME}")  # another process may be at it
     while True:
         # Several processes may start at once: whoever gets the write lock looks again at what is left to do.
         connection.execute("BEGIN IMMEDIATE")
@@ -77,6 +82,7 @@ def migrate(connection: sqlite3.Connection) -> None:
                     "a newer release has written it"
                 )
             if version == len(MIGRATIONS):
+                connection.execute(f"PRAGMA busy_timeout = {patience}")
                 return
             for statement in _statements(MIGRATIONS[version]):
                 connection.execute(statement)

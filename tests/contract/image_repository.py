@@ -189,7 +189,19 @@ class ImageRepositoryContract[Place](ABC):
                 assert [found.tag for found in page.tags] == tags
             page = await repository.tags(TagQuery(user_id=user_id, prefix="d", after="cat", limit=5))
             assert [found.tag for found in page.tags] == ["d", "dog"]
-            assert (await repository.tags(TagQuery(user_id=user_id, prefix="x"))).tags == ()
+            for nothing in (TagQuery(prefix="x"), TagQuery(prefix="d", after="zebra"), TagQuery(after="\U0010fffe")):
+                page = await repository.tags(msgspec.structs.replace(nothing, user_id=user_id))
+                assert page == TagPage((), None)
+
+    async def test_tags_that_nobody_has_any_more_are_no_pages(self, repository: ImageRepository) -> None:
+        images = [make_image(user_id="ann", tags=(f"t{number}",)) for number in range(9)]
+        for image in images:
+            await repository.add(image)
+        for image in images[:-1]:
+            await repository.remove(image.image_id)
+        for user_id in (None, "ann"):
+            page = await repository.tags(TagQuery(user_id=user_id, limit=2))
+            assert page == TagPage((TagCount("t8", 1),), None)
 
     @pytest.fixture
     async def repository(self, place: Place) -> AsyncIterator[ImageRepository]:

@@ -1,6 +1,7 @@
 """DynamoDB as an ImageRepository, on the emulator, and what only it promises."""
 
 import asyncio
+import time
 from typing import Any, NamedTuple
 
 import msgspec
@@ -9,8 +10,8 @@ import pytest
 from src.common.errors import OutcomeUnknown, StoreFailed, StoreUnavailable
 from src.common.sigv4 import Credentials
 from src.models.image import Image
-from src.models.page import ImageQuery
-from src.repositories import dynamodb_images
+from src.models.page import ImageQuery, Page
+from src.repositories import dynamodb_counters, dynamodb_images
 from src.repositories.dynamodb_client import Table, open_table
 from src.repositories.dynamodb_images import DynamoDbImageRepository
 from src.repositories.dynamodb_items import pack, shard_of
@@ -81,6 +82,39 @@ async def test_an_add_writes_what_the_data_model_says(place: Place) -> None:
     await place.repository().add(image)
     by_key = sorted(place.items(), key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
     assert by_key == sorted(items_of(image), key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("busy"), RuntimeError("unforeseen"), None], ids=str)
+async def test_a_counter_that_fails_fails_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception | None
+) -> None:
+    """The image is committed: whoever added it must not take its bytes back. Nor does it wait for long."""
+
+    async def fail(*_: object) -> None:
+        if error is not None:
+            raise error
+        await asyncio.sleep(10)
+
+    monkeypatch.setattr(Table, "increase", fail)
+    monkeypatch.setattr(dynamodb_counters, "TIME", 0.1)
+    repository, image = place.repository(), make_image(tags=("cat",))
+    started = time.monotonic()
+    assert await repository.add(image) == image
+    assert await repository.get(image.image_id) == image
+    assert await repository.remove(image.image_id) == image
+    assert time.monotonic() - started < 5
+    assert [record.levelname for record in caplog.records if "counter" in record.message]
+
+
+async def test_counters_that_cannot_be_read_fail_no_list(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = place.repository()
+    image = await repository.add(make_image(tags=("cat", "dog")))
+
+    async def fail(*_: object) -> None:
+        raise StoreUnavailable("busy")
+
+    monkeypatch.setattr(Table, "get", fail)
+    assert await repository.list(ImageQuery(tags=("dog", "cat"))) == Page((image,), None)
 
 
 @pytest.mark.parametrize("user_id", ["ann", None])

@@ -200,6 +200,14 @@ def test_a_delete_without_permission(deployment: Deployment, http: httpx.Client)
     assert http.get(f"/images/{image['image_id']}").status_code == 404
 
 
+def test_counting_without_permission(deployment: Deployment, http: httpx.Client) -> None:
+    """The image is stored, and not counted."""
+    with without(deployment, "dynamodb:UpdateItem"):
+        image = upload(http, user_id="uncounted")
+    assert http.get("/usage", params={"user_id": "uncounted"}).json() == {"images": 0, "bytes": 0}
+    assert http.delete(f"/images/{image['image_id']}").status_code == 204
+
+
 # What is in the way
 
 

@@ -37,7 +37,8 @@ async def test_tags_are_counted(client: httpx.AsyncClient, images: list[dict[str
     assert await tags(client) == {"cat": 3, "catalogue": 1, "dog": 1, "été": 1}
     assert await tags(client, user_id="ann") == {"cat": 2, "catalogue": 1, "dog": 1}
     assert await tags(client, user_id="nobody") == {}
-    assert await tags(client, prefix=" CAT ") == {"cat": 3, "catalogue": 1}
+    assert await tags(client, prefix=" CAT") == {"cat": 3, "catalogue": 1}
+    assert await tags(client, prefix="cat ") == {}
     assert await tags(client, prefix="e\u0301") == {"été": 1}
     assert await tags(client, prefix="x") == {}
     assert (await client.delete(f"/images/{images[0]['image_id']}")).status_code == 204
@@ -70,6 +71,7 @@ async def test_usage(client: httpx.AsyncClient, images: list[dict[str, Any]]) ->
         ("/tags", {"user_id": "a b"}, "user_id"),
         ("/tags", {"prefix": "a,b"}, "prefix"),
         ("/tags", {"prefix": "x" * 65}, "prefix"),
+        ("/tags", {"prefix": "\U0010ffff"}, "prefix"),
         ("/tags", {"prefix": "a\u0000"}, "prefix"),
         ("/tags", {"limit": "0"}, "limit"),
         ("/tags", {"limit": "101"}, "limit"),
