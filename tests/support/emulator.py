@@ -1,6 +1,7 @@
 """The AWS emulator (ministack) as a process of its own, in a virtual environment of its own."""
 
 import os
+import shutil
 import socket
 import uuid
 from pathlib import Path
@@ -21,12 +22,15 @@ class Emulator(AwsProcess):
     def __init__(self, directory: Path) -> None:
         ensure_venv(VENV, ROOT / "requirements" / "emulator.txt")
         port = _free_port()
+        self._scratch = directory / "scratch"
+        self._scratch.mkdir()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environment |= {
             "AUTH": "true",
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(port),
             "STATE_DIR": str(directory / "state"),
+            "TMPDIR": str(self._scratch),
         }
         super().__init__(
             [VENV / "bin" / "ministack"],
@@ -35,6 +39,11 @@ class Emulator(AwsProcess):
             directory=directory,
             environment=environment,
         )
+
+    def stop(self) -> None:
+        """End it, and remove what it unpacked: 63 MiB for each function that was deployed."""
+        super().stop()
+        shutil.rmtree(self._scratch)
 
     def new_table(self) -> str:
         name = f"t-{uuid.uuid4().hex}"
