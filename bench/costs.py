@@ -46,7 +46,7 @@ class CountingTable(Table):
     async def get(self, key: Key) -> Item | None:
         answer = self._used(
             self._dynamodb.get_item(
-                TableName=self._name, Key=_packed(key), ConsistentRead=True, ReturnConsumedCapacity="TOTAL"
+                TableName=self._name, Key=packed(key), ConsistentRead=True, ReturnConsumedCapacity="TOTAL"
             )
         )
         return _unpacked(answer["Item"]) if "Item" in answer else None
@@ -55,7 +55,7 @@ class CountingTable(Table):
         answer = self._dynamodb.query(
             TableName=self._name,
             KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
-            ExpressionAttributeValues=_packed({":pk": pk, ":low": low, ":high": high}),
+            ExpressionAttributeValues=packed({":pk": pk, ":low": low, ":high": high}),
             Limit=limit,
             ScanIndexForward=forward,
             ConsistentRead=True,
@@ -67,7 +67,7 @@ class CountingTable(Table):
         answer = self._used(
             self._dynamodb.update_item(
                 TableName=self._name,
-                Key=_packed(key),
+                Key=packed(key),
                 UpdateExpression="ADD " + ", ".join(f"#{name} :{name}" for name in amounts),
                 ExpressionAttributeNames={f"#{name}": name for name in amounts},
                 ExpressionAttributeValues={f":{name}": {"N": str(amount)} for name, amount in amounts.items()},
@@ -81,7 +81,7 @@ class CountingTable(Table):
         items = []
         for operation in operations:
             kind, what = ("Put", "item") if operation["type"] == "put" else ("Delete", "key")
-            item = {"TableName": self._name, what.title(): _packed(operation[what])}
+            item = {"TableName": self._name, what.title(): packed(operation[what])}
             if "condition_expression" in operation:
                 item["ConditionExpression"] = operation["condition_expression"]
             if "expression_attribute_values" in operation:
@@ -90,7 +90,7 @@ class CountingTable(Table):
         self._used(self._dynamodb.transact_write_items(TransactItems=items, ReturnConsumedCapacity="TOTAL"))
 
 
-def _packed(item: Any) -> dict[str, Any]:
+def packed(item: Any) -> dict[str, Any]:
     return {name: {TYPES[type(value)]: value} for name, value in item.items()}
 
 

@@ -12,7 +12,7 @@ wait for each other. One that was missed stays missed.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..common.errors import StoreError
 from ..common.validation import LAST_CHARACTER
@@ -35,22 +35,15 @@ class Counters:
 
     async def count(self, image: Image, sign: int) -> None:
         """Add an image (1), or take it away (-1), within TIME. What fails is logged: the image itself is committed."""
-        shard = shard_of(image.image_id)
-        additions: list[tuple[Key, dict[str, int]]] = []
-        for user_id in (image.user_id, None):
-            (partition,) = listing(user_id, None, shard)
-            additions.append(({"pk": f"{partition}#usage", "sk": _USAGE}, {"images": sign, "bytes": sign * image.size}))
-            additions += [({"pk": f"{partition}#tags", "sk": tag}, {"images": sign}) for tag in image.tags]
         at_once = asyncio.Semaphore(AT_ONCE)
         try:
             async with asyncio.timeout(TIME), asyncio.TaskGroup() as group:
-                for addition in additions:
-                    group.create_task(self._add(*addition, at_once=at_once))
-        except TimeoutError:
+                for key, amounts in additions(image, sign):
+                    group.create_task(self._add(key, amounts, at_once=at_once))
+        except (TimeoutError, asyncio.CancelledError) as error:
             log.warning("not all counters of an image were reached", extra={"image_id": image.image_id})
-        except asyncio.CancelledError:
-            log.warning("not all counters of an image were reached", extra={"image_id": image.image_id})
-            raise
+            if isinstance(error, asyncio.CancelledError):
+                raise
 
     async def _add(self, key: Key, amounts: dict[str, int], *, at_once: asyncio.Semaphore) -> None:
         try:
@@ -71,9 +64,7 @@ class Counters:
         partitions = [f"{partition}#tags" for partition in listing(query.user_id, None)]
         reads = await asyncio.gather(
             *(
-                self._table.between(
-                    partition, low or "\0", f"{query.prefix}{LAST_CHARACTER}", forward=True, limit=query.limit + 1
-                )
+                self._table.between(partition, low, high, forward=True, limit=query.limit + 1)
                 for partition in partitions
             )
         )
@@ -108,3 +99,13 @@ class Counters:
         items = [item for item in await asyncio.gather(*(self._table.get(key) for key in keys)) if item]
         images, size = (sum(int(item[name]) for item in items) for name in ("images", "bytes"))
         return Usage(max(0, images), max(0, size))
+
+
+def additions(image: Image, sign: int) -> Iterator[tuple[Key, dict[str, int]]]:
+    """Yield what an image adds to which counters, or with -1 takes away."""
+    shard = shard_of(image.image_id)
+    for user_id in (image.user_id, None):
+        (partition,) = listing(user_id, None, shard)
+        yield {"pk": f"{partition}#usage", "sk": _USAGE}, {"images": sign, "bytes": sign * image.size}
+        for tag in image.tags:
+            yield {"pk": f"{partition}#tags", "sk": tag}, {"images": sign}

@@ -119,10 +119,11 @@ class _Merged:
         partitions = [partition for tag in tags or (None,) for partition in listing(query.user_id, tag)]
         self._newest = query.order == "newest"
         # One more than the page, to see whether the list goes on. Several partitions share that as chance has it: with
-        # two standard deviations to spare few need a second Query; for a page of 20 each is one unit (4 KB) as a rule.
+        # two and a half standard deviations to spare hardly any needs a second Query, and for a page of 20 each is one
+        # unit (4 KB) as a rule.
         share = query.limit + 1
         if len(partitions) > 1:
-            share = min(share, math.ceil(share / len(partitions) + 2 * math.sqrt(share / len(partitions))))
+            share = min(share, math.ceil(share / len(partitions) + 2.5 * math.sqrt(share / len(partitions))))
         self._streams = [_Stream(table, partition, low, high, self._newest, share) for partition in partitions]
         self._last_id: str | None = None
         self._entries_read = 0
