@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import threading
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -11,15 +13,20 @@ from .common.config import Settings
 from .common.durable import sync
 from .common.errors import ConfigurationError
 from .common.sigv4 import Credentials
+from .imaging.inspect import Inspector
+from .imaging.memory import MemoryBudget
 from .repositories.aws_credentials import CredentialSource, provider_chain
 from .repositories.key_file import load_or_create_key
 from .repositories.object_store import LocalObjectStore, S3ObjectStore
 from .repositories.ports import ImageRepository, ObjectStore
 from .repositories.sqlite_images import SqliteImageRepository
+from .services.content_links import ContentLinks, KeySource
 from .services.image_service import ImageService
 from .services.inspection import InspectionService
 from .services.link_service import LinkService
+from .services.rendition_service import RenditionService
 
+NICENESS = 10  # of the threads that decode and encode
 LOCALSTACK = "http://localhost:4566"
 LOCALSTACK_CREDENTIALS = Credentials("test", "test")
 
@@ -30,12 +37,14 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     images: ImageService
     links: LinkService
+    contents: ContentLinks
+    renditions: RenditionService
     repository: ImageRepository
     objects: ObjectStore
     cpu: Executor
 
     async def close(self) -> None:
-        self.cpu.shutdown()
+        self.cpu.shutdown(cancel_futures=True)
         await self.repository.close()
 
 
@@ -66,13 +75,14 @@ def _build_local(settings: Settings) -> Services:
         default_life=settings.presigned_url_expiration,
         public_endpoint=settings.public_endpoint,
     )
-    return _services(settings, repository, objects, links)
+    return _services(settings, repository, objects, links, _fixed(keys))
 
 
 def _build_aws(settings: Settings) -> Services:
     # Here, since the AWS SDK takes longer to import than all of the embedded home.
     from .repositories.dynamodb_client import open_table
     from .repositories.dynamodb_images import DynamoDbImageRepository
+    from .repositories.dynamodb_keys import StoredKeys
 
     endpoint = settings.endpoint or (LOCALSTACK if settings.use_localstack else None)
     s3_endpoint = settings.s3_endpoint or endpoint
@@ -92,27 +102,50 @@ def _build_aws(settings: Settings) -> Services:
         public_endpoint=public_endpoint or bucket_url,
         objects_path=f"/{settings.bucket_name}/" if public_endpoint else "/",
     )
+    keys = _fixed(settings.url_signing_keys) if settings.url_signing_keys else StoredKeys(table)
     objects = S3ObjectStore(settings.bucket_name, region=settings.region, endpoint=s3_endpoint, credentials=credentials)
-    return _services(settings, DynamoDbImageRepository(table), objects, links)
+    return _services(settings, DynamoDbImageRepository(table), objects, links, keys)
 
 
-def _services(settings: Settings, repository: ImageRepository, objects: ObjectStore, links: LinkService) -> Services:
+def _services(
+    settings: Settings, repository: ImageRepository, objects: ObjectStore, links: LinkService, keys: KeySource
+) -> Services:
     # libvips lets go of the GIL; more threads than cores would only hold more pictures in memory.
-    cpu = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="cpu")
-    inspection = InspectionService(max_size=settings.max_image_size, max_pixels=settings.max_image_pixels, cpu=cpu)
+    cpu = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="cpu", initializer=_yield_to_others)
+    memory = MemoryBudget.for_pictures(settings.max_image_pixels)
+    inspector = Inspector(max_pixels=settings.max_image_pixels, memory=memory)
+    inspection = InspectionService(max_size=settings.max_image_size, inspector=inspector, cpu=cpu)
+    renditions = RenditionService(
+        repository=repository, objects=objects, cpu=cpu, memory=memory, max_pixels=settings.max_image_pixels
+    )
     return Services(
         settings=settings,
         images=ImageService(repository=repository, objects=objects, inspection=inspection),
         links=links,
+        contents=ContentLinks(keys),
+        renditions=renditions,
         repository=repository,
         objects=objects,
         cpu=cpu,
     )
 
 
+def _yield_to_others() -> None:
+    """Let the event loop go first. On Linux a thread has a niceness of its own."""
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+
+
 def _made(directory: Path) -> Path:
     directory.mkdir(exist_ok=True)
     return directory
+
+
+def _fixed(keys: tuple[str, ...]) -> KeySource:
+    async def source() -> tuple[str, ...]:
+        return keys
+
+    return source
 
 
 def _own_credentials(key: str) -> Credentials:

@@ -13,7 +13,8 @@ from src.common.config import VARIABLES
 from src.common.errors import ServiceError
 from src.handlers.app import OBJECT_ROUTES, ROUTES
 from src.handlers.problems import status_of
-from src.handlers.schemas import ImageParameters, ListParameters, TagParameters, UploadFields, UsageParameters
+from src.handlers.queries import ContentParameters, ImageParameters, ListParameters, TagParameters, UsageParameters
+from src.handlers.schemas import UploadFields
 from tests.support.pictures import picture
 from tests.support.server import ROOT, Server
 
@@ -76,6 +77,7 @@ def test_every_route_is_documented_and_no_other() -> None:
         ("`POST /images`", UploadFields),
         ("`GET /images`", ListParameters),
         ("`GET /images/{image_id}`", ImageParameters),
+        ("`GET /images/{image_id}/content`", ContentParameters),
         ("`GET /tags`", TagParameters),
         ("`GET /usage`", UsageParameters),
     ],

@@ -63,11 +63,16 @@ def test_every_parameter_without_a_default_is_given() -> None:
 def test_the_role_may_only_do_what_it_names() -> None:
     """What is taken from these is missed: `tests/e2e/test_deploy.py` takes each of the stores' away."""
     (policy,) = RESOURCES["Role"]["Properties"]["Policies"]
-    allowed = {statement["Resource"]: statement["Action"] for statement in policy["PolicyDocument"]["Statement"]}
+    allowed = {
+        resource: statement["Action"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for resource in (statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]])
+    }
     bucket = "arn:${AWS::Partition}:s3:::${BucketName}"
     table = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${TableName}"
     assert allowed == {
         f"{bucket}/originals/*": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+        f"{bucket}/renditions/*": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
         bucket: "s3:ListBucket",
         table: ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:Query"],
         "FunctionLogs.Arn": ["logs:CreateLogStream", "logs:PutLogEvents"],

@@ -125,7 +125,8 @@ VARIABLES = (
         "url_signing_keys",
         "",
         _keys,
-        "Comma-separated keys for links: the first signs, all verify; unset: one is made and kept in `DATA_DIR`",
+        "Comma-separated keys for links: the first signs, all verify; unset: one is made and kept, in `DATA_DIR` or "
+        "in the table",
         secret=True,
     ),
     Variable(

@@ -21,6 +21,7 @@ ServiceError
 │   ├── TooManyPixels
 │   ├── ActiveContent
 │   └── DimensionsMismatch
+├── Overloaded                  more is waiting than is worth waiting for
 ├── InternalError               what nobody foresaw
 └── StoreError                  a store failed; the request did not
     ├── StoreFailed             it refused or broke: the operation did not happen
@@ -165,6 +166,11 @@ class ActiveContent(UnacceptableImage):
 class DimensionsMismatch(UnacceptableImage):
     code = "dimensions_mismatch"
     title = "The picture has other dimensions than stated"
+
+
+class Overloaded(ServiceError):
+    code = "overloaded"
+    title = "There is more to do than can be done soon"
 
 
 class InternalError(ServiceError):

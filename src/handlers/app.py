@@ -18,6 +18,7 @@ from ..common.errors import ServiceError
 from ..services.link_service import OBJECTS_PATH
 from .answers import prefix_of
 from .body_limits import BodyLimits
+from .content import get_content
 from .context import RequestContext, on_http_exception, on_service_error
 from .counts import get_usage, list_tags
 from .health import healthz, limits, readyz
@@ -34,6 +35,7 @@ ROUTES = (
     Route("/images", upload, methods=["POST"]),
     Route("/images", list_images, methods=["GET"]),
     Route("/images/{image_id}", get_image, methods=["GET"]),
+    Route("/images/{image_id}/content", get_content, methods=["GET"]),
     Route("/images/{image_id}", delete_image, methods=["DELETE"]),
     Route("/tags", list_tags, methods=["GET"]),
     Route("/usage", get_usage, methods=["GET"]),

@@ -8,7 +8,8 @@ from ..models.usage import TagQuery, Usage
 from .answers import json_response, next_link, services_of
 from .openapi import STORE_PROBLEMS, spec
 from .parameters import Reader, query_values
-from .schemas import Problem, TagCursor, TagList, TagParameters, UsageParameters
+from .queries import TagParameters, UsageParameters
+from .schemas import Problem, TagCursor, TagList
 
 _tag_parameters = Reader(TagParameters)
 _usage_parameters = Reader(UsageParameters)

@@ -8,23 +8,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..models.image import Image
-from ..models.link import Link
 from ..models.page import ImageQuery
 from .answers import NO_STORE, body_limits_of, json_response, matches_etag, next_link, origin_of, prefix_of, services_of
 from .bodies import new_image
+from .content import link_for, varies
 from .openapi import IMAGE_ID, STORE_PROBLEMS, spec
 from .parameters import Reader, no_parameters, query_values
-from .schemas import (
-    Cursor,
-    ImageList,
-    ImageParameters,
-    JsonUpload,
-    LinkedImage,
-    ListParameters,
-    MultipartUpload,
-    Problem,
-    UploadFields,
-)
+from .queries import ImageParameters, ListParameters
+from .schemas import Cursor, ImageList, JsonUpload, LinkedImage, ListedImage, MultipartUpload, Problem, UploadFields
+
+THUMBNAIL = {"width": "320", "height": "320", "fit": "inside"}
 
 _list_parameters = Reader(ListParameters)
 _image_parameters = Reader(ImageParameters)
@@ -72,7 +65,7 @@ async def list_images(request: Request) -> Response:
     """List images, filtered, page by page.
 
     Pass a page's `last_key` on to get the next one, until it is null. A page may hold fewer images than `limit` before
-    the list is over. With `include=urls` each image also has `url` and `expires_at`.
+    the list is over. With `include=urls` each image also has `url`, `thumbnail_url` and `expires_at`.
     """
     parameters = _list_parameters.read(query_values(request))
     page = await services_of(request).images.list(_query(parameters))
@@ -81,7 +74,7 @@ async def list_images(request: Request) -> Response:
     headers = next_link(request, "/images", last_key)
     if "urls" in parameters.include:
         headers["Cache-Control"] = NO_STORE
-        images = [_linked(image, _link(request, image)) for image in images]
+        images = [await _listed(request, image) for image in images]
     # As ImageList describes it.
     body = {"images": images, "count": len(images), "last_key": last_key}
     return json_response(body, headers=headers)
@@ -96,14 +89,15 @@ async def list_images(request: Request) -> Response:
     skip_validation=True,
 )
 async def get_image(request: Request) -> Response:
-    """Get an image and a link to its bytes."""
+    """Get an image and a link to its bytes, or to a rendition."""
     parameters = _image_parameters.read(query_values(request))
     image = await services_of(request).images.get(request.path_params["image_id"])
     etag = _etag(image)
     if matches_etag(request, etag):
         return Response(status_code=304, headers={"ETag": etag, "Cache-Control": NO_STORE})
-    link = _link(request, image, expires_in=parameters.expires_in, download=parameters.download)
-    return json_response(_linked(image, link), headers={"ETag": etag, "Cache-Control": NO_STORE})
+    link = await link_for(request, image, parameters, expires_in=parameters.expires_in)
+    body = LinkedImage(**msgspec.structs.asdict(image), url=link.url, expires_at=link.expires_at)
+    return json_response(body, headers={"ETag": etag, "Cache-Control": NO_STORE, **varies(parameters)})
 
 
 @spec.validate(
@@ -134,13 +128,18 @@ def _query(parameters: ListParameters) -> ImageQuery:
     )
 
 
-def _link(request: Request, image: Image, *, expires_in: int | None = None, download: bool = False) -> Link:
-    links = services_of(request).links
-    return links.link(image, origin=origin_of(request), expires_in=expires_in, download=download)
-
-
-def _linked(image: Image, link: Link) -> LinkedImage:
-    return LinkedImage(**msgspec.structs.asdict(image), url=link.url, expires_at=link.expires_at)
+async def _listed(request: Request, image: Image) -> ListedImage:
+    services, origin = services_of(request), origin_of(request)
+    link = services.links.link(image, origin=origin)
+    return ListedImage(
+        **msgspec.structs.asdict(image),
+        url=link.url,
+        # Made when it is first looked at.
+        thumbnail_url=await services.contents.link(
+            image.image_id, THUMBNAIL, origin=origin, expires_at=link.expires_at
+        ),
+        expires_at=link.expires_at,
+    )
 
 
 def _etag(image: Image) -> str:

@@ -3,13 +3,12 @@
 import re
 from collections.abc import Mapping
 from email.utils import format_datetime
-from pathlib import PurePosixPath
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ..common.errors import RangeNotSatisfiable
-from ..models.image import CONTENT_TYPE_OF
+from ..models.image import CONTENT_TYPE_OF, image_id_of
 from ..repositories.ports import ObjectInfo
 from .answers import matches_etag, services_of
 
@@ -35,7 +34,7 @@ async def serve_object(request: Request) -> Response:
         query=request.scope["query_string"].decode("latin-1"),
         host=request.headers.get("host", ""),
     )
-    request.state.image_id = PurePosixPath(request.path_params["key"]).stem
+    request.state.image_id = image_id_of(request.path_params["key"])
     info = await services.objects.head(request.path_params["key"])
     headers = _headers(info, parameters, life)
     if matches_etag(request, info.etag):

@@ -23,6 +23,7 @@ STATUS: Mapping[type[ServiceError], int] = {
     errors.RangeNotSatisfiable: 416,
     errors.UnacceptableImage: 422,
     errors.RequestHeadTooLarge: 431,
+    errors.Overloaded: 503,
     errors.InternalError: 500,
     errors.StoreError: 502,
     errors.StoreUnavailable: 503,

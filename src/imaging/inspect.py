@@ -4,7 +4,6 @@ Names and headers are never trusted. Nothing is decoded before its header says t
 """
 
 import base64
-import threading
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -15,11 +14,12 @@ import msgspec
 from ..common.errors import ActiveContent, TooManyPixels, UndecodableImage, UnsupportedImageFormat
 from ..common.payload import Payload
 from ..models.image import FORMAT_BY_NAME, FORMATS, MAX_PAGES, Picture
+from .colour import to_srgb
 from .containers import BrokenContainer, TooManyFrames, count_frames
+from .memory import MemoryBudget
 from .sniff import hides_html, sniff
 from .vips import pyvips
 
-BYTES_PER_ALLOWED_PIXEL = 6  # of memory that decoders share; the hungriest picture that is allowed wants more, alone
 PLACEHOLDER_EDGE = 16  # pixels
 JPEG_SHRINKS = (8, 4, 2)  # the decoder can leave out the pixels, not the bits, of a JPEG: every bit is still read
 
@@ -54,9 +54,10 @@ class Header(msgspec.Struct, frozen=True):
 class Inspector:
     """Verifies pictures. Safe to use from several threads, which together decode as much as `max_pixels` allow."""
 
-    def __init__(self, *, max_pixels: int) -> None:
+    def __init__(self, *, max_pixels: int, memory: MemoryBudget | None = None) -> None:
+        """Share `memory` with whoever else has it."""
         self._max_pixels = max_pixels
-        self._memory = _Budget(max_pixels * BYTES_PER_ALLOWED_PIXEL)
+        self._memory = memory or MemoryBudget.for_pictures(max_pixels)
 
     def inspect(self, payload: Payload) -> Picture:
         """Measure the picture in `payload`.
@@ -79,27 +80,6 @@ class Inspector:
             )
         with self._memory.reserved(header.memory), _translated(name):
             return _measure(header, payload)
-
-
-class _Budget:
-    """A semaphore with weights: holders have `total` between them, and one that wants more has it alone."""
-
-    def __init__(self, total: int) -> None:
-        self._total = self._left = total
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def reserved(self, weight: int) -> Iterator[None]:
-        weight = min(weight, self._total)
-        with self._changed:
-            self._changed.wait_for(lambda: self._left >= weight)
-            self._left -= weight
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._left += weight
-                self._changed.notify_all()
 
 
 @contextmanager
@@ -201,17 +181,7 @@ def _miniature(image: pyvips.Image) -> pyvips.Image:
         image = image.premultiply().shrink(factor, factor, ceil=True).unpremultiply().rint()
     else:
         image = image.shrink(factor, factor, ceil=True)
-    small = image.copy_memory()
-    if "icc-profile-data" in small.get_fields():
-        small = _converted_by_profile(small)
-    return small.colourspace("srgb").cast("uchar")
-
-
-def _converted_by_profile(image: pyvips.Image) -> pyvips.Image:
-    try:
-        return image.icc_transform("srgb", embedded=True).copy_memory()
-    except pyvips.Error:
-        return image  # browsers, too, show a picture whose profile is broken
+    return to_srgb(image.copy_memory()).colourspace("srgb")  # of grey, too
 
 
 def _upright(image: pyvips.Image, orientation: int) -> pyvips.Image:

@@ -88,3 +88,8 @@ def original_key(image_id: str, content_type: str) -> str:
     The id's last two digits are random, so no directory holds more than a 256th of the files.
     """
     return f"{ORIGINALS}{image_id[-2:]}/{image_id}.{EXTENSION_OF[content_type]}"
+
+
+def image_id_of(key: str) -> str:
+    """Return the image that an object's key is of, or something that is no id."""
+    return key.split("/", 3)[-1 if key.count("/") < 2 else 2].partition(".")[0]

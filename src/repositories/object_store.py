@@ -2,7 +2,9 @@
 
 import asyncio
 import datetime as dt
+import os
 import re
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +16,7 @@ from obstore.store import LocalStore, S3Store
 
 from ..common.durable import sync
 from ..common.errors import ObjectNotFound, ServiceError, StoreError, StoreFailed, StoreUnavailable
-from ..common.payload import Payload
+from ..common.payload import Payload, spool
 from .aws_credentials import CredentialSource
 from .ports import ObjectInfo
 
@@ -76,6 +78,19 @@ class ObstoreObjectStore:
             async for chunk in result.stream(min_chunk_size=CHUNK):
                 yield bytes(chunk)
 
+    async def fetch(self, key: str) -> Payload:
+        file, size = spool(), 0
+        try:
+            with self._translated(f"object {key}"):
+                result = await obstore.get_async(self._store, key)
+                async for chunk in result.stream(min_chunk_size=CHUNK):
+                    file.write(chunk)
+                    size += len(chunk)
+        except BaseException:
+            file.close()
+            raise
+        return Payload(file, size)
+
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         with self._translated(f"object below {prefix}"):
             async for batch in obstore.list(self._store, prefix.rstrip("/")):
@@ -88,6 +103,12 @@ class ObstoreObjectStore:
                 await obstore.delete_async(self._store, key)
         except ObjectNotFound:
             return  # files say so, S3 does not
+
+    async def delete_below(self, prefix: str) -> None:
+        keys = [info.key async for info in self.list(prefix)]
+        if keys:
+            with self._translated(f"object below {prefix}"):
+                await obstore.delete_async(self._store, keys)
 
     async def ping(self) -> None:
         with self._translated("store", missing=StoreFailed):
@@ -122,6 +143,19 @@ class LocalObjectStore(ObstoreObjectStore):
                 with suppress(OSError):
                     leftover.unlink()
             raise
+
+    async def fetch(self, key: str) -> Payload:
+        with self._translated(f"object {key}"):
+            return await asyncio.to_thread(self._open, key)
+
+    def _open(self, key: str) -> Payload:
+        file = (self._root / key).open("rb")
+        return Payload(file, os.fstat(file.fileno()).st_size)
+
+    async def delete_below(self, prefix: str) -> None:
+        """Also delete the directory itself, and what was left of writes that broke off."""
+        with suppress(ObjectNotFound), self._translated(f"object below {prefix}"):
+            await asyncio.to_thread(shutil.rmtree, self._root / prefix)
 
     async def ping(self) -> None:
         if not self._root.is_dir():  # a listing would only be empty

@@ -76,12 +76,20 @@ class ObjectStore(Protocol):
         """Yield the bytes from `start` to before `end`; raise ObjectNotFound where there is no such object."""
         ...
 
+    async def fetch(self, key: str) -> Payload:
+        """Return the whole object, which the caller closes; raise ObjectNotFound where there is none."""
+        ...
+
     def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         """Yield every object below a prefix that ends in a slash, in no order."""
         ...
 
     async def delete(self, key: str) -> None:
         """Delete the object. It is no error if there is none."""
+        ...
+
+    async def delete_below(self, prefix: str) -> None:
+        """Delete every object below a prefix that ends in a slash."""
         ...
 
     async def ping(self) -> None:

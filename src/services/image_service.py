@@ -10,6 +10,7 @@ from ..common.errors import DimensionsMismatch, FieldError, ImageNotFound, Outco
 from ..common.ids import created_at, is_id, new_id
 from ..models.image import EXTENSION_OF, Image, NewImage, Picture, original_key
 from ..models.page import ImageQuery, Page
+from ..models.rendition import renditions_prefix
 from ..models.usage import TagPage, TagQuery, Usage
 from ..repositories.ports import ImageRepository, ObjectStore
 from .inspection import InspectionService
@@ -76,12 +77,13 @@ class ImageService:
         if image is None:
             raise ImageNotFound(image_id)
         await self._discard(original_key(image.image_id, image.content_type))
+        await self._discard(renditions_prefix(image_id))
         log.info("image deleted", extra={"image_id": image_id})
 
     async def _discard(self, key: str) -> None:
-        """Delete an object that no record refers to. If that fails it is garbage, which reconcile removes."""
+        """Delete an object (or all below a prefix) that no record refers to. If that fails, reconcile removes it."""
         try:
-            await self._objects.delete(key)
+            await (self._objects.delete_below if key.endswith("/") else self._objects.delete)(key)
         except Exception:  # whatever it is, it must not hide what the caller has to say
             log.warning("an object without a record is left behind", extra={"key": key}, exc_info=True)
 

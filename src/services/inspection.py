@@ -12,9 +12,9 @@ from ..models.image import Picture
 class InspectionService:
     """Decides whether some bytes are a picture that this deployment accepts."""
 
-    def __init__(self, *, max_size: int, max_pixels: int, cpu: Executor) -> None:
+    def __init__(self, *, max_size: int, inspector: Inspector, cpu: Executor) -> None:
         self._max_size = max_size
-        self._inspector = Inspector(max_pixels=max_pixels)
+        self._inspector = inspector
         self._cpu = cpu
 
     async def inspect(self, payload: Payload) -> tuple[Picture, str]:

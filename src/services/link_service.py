@@ -1,7 +1,8 @@
-"""Links to originals: presigned URLs of the object store, or of our own `/objects/`, which speaks the same dialect."""
+"""Links to objects: presigned URLs of the object store, or of our own `/objects/`, which speaks the same dialect."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
 from urllib.parse import quote, urlsplit
 
 from ..common import sigv4
@@ -43,11 +44,22 @@ class LinkService:
         self._objects_path = objects_path
         self._now = now
 
-    def link(self, image: Image, *, origin: str, expires_in: int | None = None, download: bool = False) -> Link:
-        """Sign a link to the original that lives `expires_in` seconds, or as its `expires_at` says.
+    def link(
+        self,
+        image: Image,
+        *,
+        origin: str,
+        rendition: str | None = None,
+        expires_in: int | None = None,
+        download: bool = False,
+    ) -> Link:
+        """Sign a link to the original (or the rendition with this key) for `expires_in` seconds, or as it then says.
 
         `origin` is the service's own URL as the client reached it; it is used unless a public endpoint is configured.
         """
+        key, filename = original_key(image.image_id, image.content_type), image.filename
+        if rendition is not None:
+            key, filename = rendition, str(PurePosixPath(filename).with_suffix(PurePosixPath(rendition).suffix))
         url = urlsplit(self._public_endpoint or origin)
         life = expires_in or self._default_life
         now = self._now()
@@ -60,12 +72,16 @@ class LinkService:
         signed = sigv4.presign(
             "GET",
             f"{url.scheme}://{url.netloc}",
-            url.path + self._objects_path + original_key(image.image_id, image.content_type),
+            url.path + self._objects_path + key,
             credentials=credentials,
             region=self._region,
             now=now,
             expires_in=life,
-            parameters={"response-content-disposition": content_disposition(disposition, image.filename)},
+            parameters={
+                # Private, since the link is a secret, and no longer than it works; a key's bytes never change.
+                "response-cache-control": f"private, max-age={life}, immutable",
+                "response-content-disposition": content_disposition(disposition, filename),
+            },
         )
         return Link(signed.url, signed.expires_at)
 

@@ -171,13 +171,16 @@ async def test_a_moment_far_away(client: httpx.AsyncClient, images: list[dict[st
 
 
 async def test_links_on_request(client: httpx.AsyncClient, images: list[dict[str, Any]]) -> None:
-    """`include=urls` gives each image a link that works, on every page."""
+    """`include=urls` gives each image links that work, on every page."""
     found = await followed(client, {"include": "urls", "limit": 3})
-    assert [{k: v for k, v in image.items() if k not in ("url", "expires_at")} for image in found] == images[::-1]
+    added = ("url", "thumbnail_url", "expires_at")
+    assert [{k: v for k, v in image.items() if k not in added} for image in found] == images[::-1]
     for image in found:
         assert dt.datetime.fromisoformat(image["expires_at"]) > dt.datetime.now(dt.UTC)
         served = await client.get(image["url"])
         assert (served.status_code, len(served.content)) == (200, image["size"])
+        thumbnail = await client.get(image["thumbnail_url"], follow_redirects=True)
+        assert (thumbnail.status_code, thumbnail.headers["content-type"]) == (200, "image/jpeg")
 
 
 async def test_every_cursor_is_taken(client: httpx.AsyncClient, images: list[dict[str, Any]]) -> None:

@@ -14,15 +14,8 @@ from src.bootstrap import build_services
 from src.common.config import Settings
 from src.common.errors import FieldError
 from src.handlers.app import ROUTES, create_app
-from src.handlers.schemas import (
-    ImageParameters,
-    JsonUpload,
-    ListParameters,
-    MultipartUpload,
-    TagParameters,
-    UploadFields,
-    UsageParameters,
-)
+from src.handlers.queries import ContentParameters, ImageParameters, ListParameters, TagParameters, UsageParameters
+from src.handlers.schemas import JsonUpload, MultipartUpload, UploadFields
 from src.models.image import FORMATS
 from tests.support.api import raw, uploaded
 from tests.support.pictures import picture, png_bomb
@@ -35,6 +28,7 @@ OPERATIONS = {
     ("get", "/images"),
     ("post", "/images"),
     ("get", "/images/{image_id}"),
+    ("get", "/images/{image_id}/content"),
     ("delete", "/images/{image_id}"),
     ("get", "/tags"),
     ("get", "/usage"),
@@ -47,6 +41,7 @@ STATUSES = {
     ("get", "/images"): {200, 400, 502, 503},
     ("post", "/images"): {200, 201, 400, 413, 415, 422, 502, 503},
     ("get", "/images/{image_id}"): {200, 304, 400, 404, 502, 503},
+    ("get", "/images/{image_id}/content"): {302, 400, 403, 404, 502, 503},
     ("delete", "/images/{image_id}"): {204, 404, 502, 503},
     ("get", "/tags"): {200, 400, 502, 503},
     ("get", "/usage"): {200, 400, 502, 503},
@@ -134,6 +129,7 @@ async def test_every_operation_says_what_it_does(document: dict[str, Any]) -> No
     [
         ("get", "/images", ListParameters),
         ("get", "/images/{image_id}", ImageParameters),
+        ("get", "/images/{image_id}/content", ContentParameters),
         ("post", "/images", UploadFields),
         ("get", "/tags", TagParameters),
         ("get", "/usage", UsageParameters),
@@ -215,6 +211,10 @@ async def test_real_answers_match(document: dict[str, Any], client: httpx.AsyncC
         ("get", "/images/{image_id}", await client.get(path, headers={"If-None-Match": etag})),
         ("get", "/images/{image_id}", await client.get(path, params={"expires_in": "x"})),
         ("get", "/images/{image_id}", await client.get("/images/x")),
+        ("get", "/images/{image_id}/content", await client.get(f"{path}/content", params={"width": 9})),
+        ("get", "/images/{image_id}/content", await client.get(f"{path}/content", params={"width": "x"})),
+        ("get", "/images/{image_id}/content", await client.get(f"{path}/content", params={"signature": "x"})),
+        ("get", "/images/{image_id}/content", await client.get("/images/x/content")),
         ("get", "/healthz", await client.get("/healthz")),
         ("get", "/readyz", await client.get("/readyz")),
         ("get", "/limits", await client.get("/limits")),
@@ -224,6 +224,7 @@ async def test_real_answers_match(document: dict[str, Any], client: httpx.AsyncC
     assert [answer.status_code for _, _, answer in answers] == [
         *[201, 200, 400, 413, 415, 415, 422],
         *[200, 200, 400, 200, 400, 200, 200, 304, 400, 404],
+        *[302, 400, 403, 404],
         *[200, 200, 200, 204, 404],
     ]
     for method, route, answer in answers:

@@ -23,6 +23,7 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 ALLOWED = {
     "/images": ["GET", "HEAD", "POST"],
     "/images/x": ["DELETE", "GET", "HEAD"],
+    "/images/x/content": ["GET", "HEAD"],
     "/objects/x": ["GET", "HEAD"],
     "/tags": ["GET", "HEAD"],
     "/usage": ["GET", "HEAD"],

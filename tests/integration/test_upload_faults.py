@@ -29,6 +29,7 @@ from src.common.errors import (
     UnsupportedImageFormat,
 )
 from src.common.payload import Payload
+from src.imaging.inspect import Inspector
 from src.models.image import Image, NewImage, original_key
 from src.models.page import ImageQuery
 from src.repositories import sqlite_images
@@ -58,7 +59,7 @@ class Home:
         self.service = ImageService(
             repository=self.faulty_records,  # type: ignore[arg-type]
             objects=self.faulty_objects,  # type: ignore[arg-type]
-            inspection=InspectionService(max_size=100_000, max_pixels=1_000_000, cpu=cpu),
+            inspection=InspectionService(max_size=100_000, inspector=Inspector(max_pixels=1_000_000), cpu=cpu),
         )
 
     async def upload(self, data: bytes = PICTURE, **fields: Any) -> tuple[Image, bool]:
@@ -364,10 +365,10 @@ async def test_a_deletion_removes_the_record_first(home: Home) -> None:
     image, _ = await home.upload()
     home.calls.clear()
     await home.service.delete(image.image_id)
-    assert home.calls == ["remove", "delete"]
+    assert home.calls == ["remove", "delete", "delete_below"]
     with pytest.raises(ImageNotFound):
         await home.service.delete(image.image_id)
-    assert home.calls == ["remove", "delete", "remove"]
+    assert home.calls == ["remove", "delete", "delete_below", "remove"]
     await home.check(images=0, objects=0)
 
 

@@ -30,6 +30,7 @@ STATUSES = {
     "internal_error": 500,
     "store_failed": 502,
     "store_unavailable": 503,
+    "overloaded": 503,
     "outcome_unknown": 503,
 }
 

@@ -5,7 +5,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -16,7 +16,9 @@ from src.common.errors import InvalidRequest
 from src.common.ids import is_id, new_id
 from src.common.validation import normal_description, normal_filename, normal_tags
 from src.handlers.parameters import Reader, Wants
-from src.handlers.schemas import ImageParameters, ListParameters, UploadFields
+from src.handlers.queries import ImageParameters, ListParameters
+from src.handlers.schemas import UploadFields
+from src.models.rendition import Fit, Position, RenditionFormat
 
 READERS: dict[type[msgspec.Struct], Reader[Any]] = {
     model: Reader(model) for model in (ListParameters, ImageParameters, UploadFields)
@@ -35,6 +37,10 @@ def is_edge(value: int | None) -> bool:
     return value is not None and 1 <= value <= 2**31
 
 
+def is_rendition_edge(value: int | None) -> bool:
+    return value is not None and 1 <= value <= 4_096
+
+
 # What each field may be once it was read, as the API's documentation says.
 BOUNDS: dict[type[msgspec.Struct], dict[str, Callable[[Any], bool]]] = {
     ListParameters: {
@@ -50,6 +56,13 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Callable[[Any], bool]]] = {
         "include": lambda value: set(value) == {"urls"},
     },
     ImageParameters: {
+        "width": is_rendition_edge,
+        "height": is_rendition_edge,
+        "fit": lambda value: value in ("cover", "contain", "inside", "fill"),
+        "position": lambda value: value in get_args(Position),
+        "enlarge": lambda value: value in (True, False),
+        "format": lambda value: value in ("auto", "jpeg", "png", "webp", "avif"),
+        "quality": lambda value: value is not None and 1 <= value <= 100,
         "download": lambda value: value in (True, False),
         "expires_in": lambda value: value is not None and 1 <= value <= 604_800,
     },
@@ -69,6 +82,9 @@ SINGLE = [(model, name) for model, name in FIELDS if name not in MANY]
 NUMBERS = [
     (ListParameters, "limit"),
     (ImageParameters, "expires_in"),
+    (ImageParameters, "width"),
+    (ImageParameters, "height"),
+    (ImageParameters, "quality"),
     (UploadFields, "width"),
     (UploadFields, "height"),
 ]
@@ -87,7 +103,17 @@ BAD: dict[type[msgspec.Struct], dict[str, str]] = {
         "last_key": "{}",
         "include": "everything",
     },
-    ImageParameters: {"download": "perhaps", "expires_in": "0"},
+    ImageParameters: {
+        "width": "0",
+        "height": "4097",
+        "fit": "crop",
+        "position": "center",
+        "enlarge": "yes please",
+        "format": "gif",
+        "quality": "101",
+        "download": "perhaps",
+        "expires_in": "0",
+    },
     UploadFields: {
         "user_id": "",
         "filename": "..",
@@ -107,7 +133,24 @@ texts = (
     | st.floats().map(str)
     | st.datetimes(timezones=st.none() | st.timezones()).map(dt.datetime.isoformat)
     | st.sampled_from(
-        ["all", "any", "newest", "oldest", "urls", "store", "return", "true", "false", "null", "1e2", "١"]
+        [
+            "all",
+            "any",
+            "newest",
+            "oldest",
+            "urls",
+            "store",
+            "return",
+            "true",
+            "false",
+            "null",
+            "1e2",
+            "١",
+            *get_args(Position),
+            *get_args(Fit),
+            *get_args(RenditionFormat),
+            "auto",
+        ]
     )
     | st.from_regex(r"[A-Za-z0-9._@:|+-]{1,130}", fullmatch=True)
     | st.builds(lambda: json.dumps({"image_id": new_id()}))

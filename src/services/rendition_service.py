@@ -1,0 +1,117 @@
+"""Renditions: made once, when first asked for, and stored beside the original.
+
+A rendition exists while its image's record does. It is stored before the record is looked at once more, and a delete
+removes the record before it looks for renditions: whichever comes last sees the other.
+"""
+
+import asyncio
+import logging
+import os
+from concurrent.futures import Executor
+from contextlib import closing
+
+from ..common.errors import ImageNotFound, InvalidRequest, ObjectNotFound, Overloaded, StoreError, StoreFailed
+from ..common.payload import Payload
+from ..imaging.memory import MemoryBudget
+from ..imaging.render import memory_of, render
+from ..models.image import Image, original_key
+from ..models.rendition import Rendition, RenditionRequest, rendition_key, renditions_prefix
+from ..repositories.ports import ImageRepository, ObjectStore
+from .rendition_plan import plan
+
+log = logging.getLogger(__name__)
+
+WAITING_PER_CORE = 32  # renditions; a queue that is longer would outlast those who wait in it
+PATIENCE = 20  # seconds that a request waits for its rendition, which is made all the same
+
+
+class RenditionService:
+    def __init__(
+        self,
+        *,
+        repository: ImageRepository,
+        objects: ObjectStore,
+        cpu: Executor,
+        memory: MemoryBudget,
+        max_pixels: int,
+        most_waiting: int = WAITING_PER_CORE * (os.cpu_count() or 1),
+        patience: float = PATIENCE,
+    ) -> None:
+        self._repository = repository
+        self._objects = objects
+        self._cpu = cpu
+        self._memory = memory
+        self._max_pixels = max_pixels
+        self._most_waiting = most_waiting
+        self._patience = patience
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._waiting = 0
+
+    async def ensure(self, image: Image, request: RenditionRequest) -> str:
+        """Return the object key of a rendition, made first if need be; of requests at once, one makes it.
+
+        Raises InvalidRequest if it would be too large, Overloaded, ImageNotFound if the image is deleted meanwhile.
+        """
+        rendition = plan(image, request)
+        if rendition.pixels > self._max_pixels:
+            wanted = f"wants a size at which all frames have at most {self._max_pixels} pixels, got {rendition.pixels}"
+            raise InvalidRequest.field("width" if request.width else "height", wanted)
+        key = rendition_key(image.image_id, rendition)
+        task = self._running.get(key)
+        if task is None:
+            task = self._running[key] = asyncio.create_task(self._make_if_missing(key, image, rendition))
+            task.add_done_callback(lambda done: self._finished(key, done))
+        try:
+            # Shielded: others may wait for it, too.
+            async with asyncio.timeout(self._patience):
+                await asyncio.shield(task)
+        except TimeoutError:
+            raise Overloaded("The rendition is still being made.") from None
+        return key
+
+    def _finished(self, key: str, task: asyncio.Task[None]) -> None:
+        del self._running[key]
+        if not task.cancelled():
+            task.exception()  # was for whoever waited; if nobody did any more, it is no news
+
+    async def _make_if_missing(self, key: str, image: Image, rendition: Rendition) -> None:
+        try:
+            await self._objects.head(key)
+        except ObjectNotFound:
+            if self._waiting >= self._most_waiting:
+                raise Overloaded(f"{self._waiting} renditions are waiting to be made.") from None
+            self._waiting += 1
+            try:
+                await self._make(key, image, rendition)
+            finally:
+                self._waiting -= 1
+
+    async def _make(self, key: str, image: Image, rendition: Rendition) -> None:
+        try:
+            original = await self._objects.fetch(original_key(image.image_id, image.content_type))
+        except ObjectNotFound as error:
+            await self._check_record(image)
+            raise StoreFailed("The bytes of the image are missing.") from error
+        with closing(original):
+            data = await asyncio.get_running_loop().run_in_executor(self._cpu, self._render, original, image, rendition)
+        with closing(Payload.of(data)) as made:
+            try:
+                await self._objects.put(key, made, content_type=rendition.content_type)
+            except StoreError:
+                await self._check_record(image)  # a delete may have been at it
+                raise
+        try:
+            await self._check_record(image)
+        except ImageNotFound:
+            await self._objects.delete_below(renditions_prefix(image.image_id))
+            raise
+        log.info("rendition made", extra={"image_id": image.image_id, "size": len(data)})
+
+    def _render(self, original: Payload, image: Image, rendition: Rendition) -> bytes:
+        pixels = image.width * image.height * image.frames
+        with self._memory.reserved(memory_of(image.content_type, pixels, rendition)):
+            return render(original, image.content_type, rendition)
+
+    async def _check_record(self, image: Image) -> None:
+        if await self._repository.get(image.image_id) is None:
+            raise ImageNotFound(image.image_id)
