@@ -17,6 +17,11 @@ pyvips._remove_log_handler()
 pyvips.cache_set_max(0)
 pyvips.concurrency_set(1)
 
+# What opens a file by its looks shall not find what nobody is let in with: SVG, PDF, ImageMagick's formats.
+pyvips.operation_block_set("VipsForeignLoad", True)
+for loader in ("Jpeg", "Png", "Webp", "Nsgif", "Heif", "Tiff"):
+    pyvips.operation_block_set(f"VipsForeignLoad{loader}", False)
+
 # glibc raises its threshold for mappings of their own as large blocks are freed, and then keeps what the decoders
 # free; a fixed one (M_MMAP_THRESHOLD, bytes) gives it back. It took a tenth to a fourth off the peak.
 if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):

@@ -91,5 +91,6 @@ def original_key(image_id: str, content_type: str) -> str:
 
 
 def image_id_of(key: str) -> str:
-    """Return the image that an object's key is of, or something that is no id."""
-    return key.split("/", 3)[-1 if key.count("/") < 2 else 2].partition(".")[0]
+    """Return the id of the image that an object belongs to, from its key; of other keys, something that is no id."""
+    parts = key.split("/")
+    return parts[2].partition(".")[0] if len(parts) > 2 else ""
