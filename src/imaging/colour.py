@@ -18,7 +18,7 @@ def to_srgb(image: pyvips.Image) -> pyvips.Image:
     """Convert to 8 bits of sRGB or grey, from whatever the profile or the format says the colours are."""
     if "icc-profile-data" in image.get_fields() and not _is_srgb(bytes(image.get("icc-profile-data"))):
         image = _converted(image)
-    if image.interpretation != "b-w":
+    if image.interpretation not in ("srgb", "b-w"):
         image = image.colourspace("srgb")
     return image.cast("uchar") if image.format != "uchar" else image
 
