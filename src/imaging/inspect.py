@@ -18,7 +18,7 @@ from .colour import to_srgb
 from .containers import BrokenContainer, TooManyFrames, count_frames
 from .memory import MemoryBudget
 from .sniff import hides_html, sniff
-from .vips import pyvips
+from .vips import pyvips, source_of
 
 PLACEHOLDER_EDGE = 16  # pixels
 JPEG_SHRINKS = (8, 4, 2)  # the decoder can leave out the pixels, not the bits, of a JPEG: every bit is still read
@@ -95,12 +95,7 @@ def _translated(name: str) -> Iterator[None]:
 
 
 def _load(name: str, payload: Payload, **options: object) -> pyvips.Image:
-    content = payload.content()
-    if isinstance(content, bytes):
-        source = pyvips.Source.new_from_memory(content)
-    else:
-        source = pyvips.Source.new_from_descriptor(content.fileno())
-    return _LOADERS[name](source, access="sequential", fail_on="error", **options)
+    return _LOADERS[name](source_of(payload), access="sequential", fail_on="error", **options)
 
 
 def _read_header(name: str, payload: Payload) -> Header:

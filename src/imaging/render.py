@@ -6,11 +6,13 @@ from typing import cast
 from ..common.payload import Payload
 from ..models.rendition import ANCHORS, Anchor, Rendition
 from .colour import to_srgb
-from .vips import pyvips
+from .vips import pyvips, source_of
 
 # Bytes a pixel that the hungriest pictures of a format take to decode, or to encode, measured with large ones.
 _DECODER_BYTES = {"image/jpeg": 6, "image/png": 8, "image/webp": 8, "image/gif": 4, "image/avif": 15, "image/tiff": 8}
 _ENCODER_BYTES = {"jpeg": 4, "png": 5, "webp": 12, "avif": 24}
+
+_LOADERS = {"image/tiff": pyvips.Image.tiffload_source, "image/avif": pyvips.Image.heifload_source}
 
 # Encoders' effort. WebP's 2 takes half the time of its default 4, for a twenty-fifth more bytes.
 _WEBP_EFFORT = 2
@@ -37,20 +39,34 @@ def render(payload: Payload, content_type: str, rendition: Rendition) -> bytes:
 
 
 def _scaled(payload: Payload, content_type: str, rendition: Rendition) -> pyvips.Image:
-    content = payload.content()
-    if isinstance(content, bytes):
-        source = pyvips.Source.new_from_memory(content)
-    else:
-        source = pyvips.Source.new_from_descriptor(content.fileno())
-    return pyvips.Image.thumbnail_source(
-        source,
-        rendition.scaled_width,
-        height=rendition.scaled_height,
+    """Decode, scale and turn upright."""
+    width, height = rendition.scaled_width, rendition.scaled_height
+    if load := _LOADERS.get(content_type):
+        # thumbnail_source would take pages that halve, or a thumbnail in the file, for the same picture.
+        page = load(source_of(payload), access="sequential", fail_on="error")
+        turned = content_type == "image/avif"  # by libheif
+        return page.thumbnail_image(width, height=height, size="force", no_rotate=turned)
+    if rendition.frames > 1:
+        return _animation(payload, width, height)
+    options = "[fail_on=error]"  # the loader's: thumbnail_source's own does not reach it (libvips 8.18)
+    return pyvips.Image.thumbnail_source(source_of(payload), width, height=height, size="force", option_string=options)
+
+
+def _animation(payload: Payload, width: int, height: int) -> pyvips.Image:
+    """Scale all frames, which stand above one another; each must be turned by itself."""
+    header = pyvips.Image.new_from_source(source_of(payload), "", access="sequential")
+    orientation = header.get("orientation") if "orientation" in header.get_fields() else 1
+    if orientation >= 5:
+        width, height = height, width
+    frames = pyvips.Image.thumbnail_source(
+        source_of(payload),
+        width,
+        height=height,
         size="force",
-        no_rotate=content_type == "image/avif",  # libheif has turned the picture already
-        option_string="[n=-1]" if rendition.frames > 1 else "",
-        fail_on="error",
+        no_rotate=True,
+        option_string="[n=-1,fail_on=error]",
     )
+    return frames if orientation == 1 else _of_each_frame(frames, lambda frame: frame.autorot())
 
 
 def _cut(image: pyvips.Image, rendition: Rendition) -> pyvips.Image:
@@ -62,7 +78,7 @@ def _cut(image: pyvips.Image, rendition: Rendition) -> pyvips.Image:
         left, top = -found.xoffset, -found.yoffset
     else:
         left, top = _offset(rendition)
-    return _of_each_frame(image, rendition, lambda frame: frame.crop(left, top, width, height))
+    return _of_each_frame(image, lambda frame: frame.crop(left, top, width, height))
 
 
 def _on_canvas(image: pyvips.Image, rendition: Rendition) -> pyvips.Image:
@@ -70,12 +86,9 @@ def _on_canvas(image: pyvips.Image, rendition: Rendition) -> pyvips.Image:
         image = image.bandjoin(255)  # so that the canvas is transparent
     background = [0 if image.hasalpha() else 255] * image.bands
     left, top = _offset(rendition)
+    width, height = rendition.width, rendition.height
     return _of_each_frame(
-        image,
-        rendition,
-        lambda frame: frame.embed(
-            left, top, rendition.width, rendition.height, extend="background", background=background
-        ),
+        image, lambda frame: frame.embed(left, top, width, height, extend="background", background=background)
     )
 
 
@@ -86,10 +99,8 @@ def _offset(rendition: Rendition) -> tuple[int, int]:
     return round(abs(across) * x), round(abs(down) * y)
 
 
-def _of_each_frame(
-    image: pyvips.Image, rendition: Rendition, step: Callable[[pyvips.Image], pyvips.Image]
-) -> pyvips.Image:
-    if rendition.frames == 1:
+def _of_each_frame(image: pyvips.Image, step: Callable[[pyvips.Image], pyvips.Image]) -> pyvips.Image:
+    if image.get_n_pages() == 1:
         return step(image)
     first, *others = (step(frame) for frame in image.copy_memory().pagesplit())
     return first.pagejoin(others)

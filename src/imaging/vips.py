@@ -3,6 +3,8 @@
 import ctypes
 import os
 
+from ..common.payload import Payload
+
 # libvips reads it when it is loaded, and then says nothing of its warnings: what is refused is said by errors.
 os.environ["VIPS_WARNING"] = "0"
 
@@ -27,4 +29,12 @@ for loader in ("Jpeg", "Png", "Webp", "Nsgif", "Heif", "Tiff"):
 if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
     mallopt(-3, 1024 * 1024)
 
-__all__ = ["pyvips"]
+__all__ = ["pyvips", "source_of"]
+
+
+def source_of(payload: Payload) -> pyvips.Source:
+    """Let libvips read a payload, which must outlive what is read from it."""
+    content = payload.content()
+    if isinstance(content, bytes):
+        return pyvips.Source.new_from_memory(content)
+    return pyvips.Source.new_from_descriptor(content.fileno())

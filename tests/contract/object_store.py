@@ -3,10 +3,14 @@
 import asyncio
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
 
+import obstore
 import pytest
+from obstore.exceptions import GenericError
 
 from src.common.errors import ObjectNotFound, StoreError
 from src.common.payload import SPOOL_LIMIT, Payload
@@ -44,6 +48,15 @@ class ObjectStoreContract[Place](ABC):
     @abstractmethod
     def stored(self, place: Place) -> Mapping[str, bytes]:
         """Return all that is stored, by key, also what is unfinished, without any code of the adapter's."""
+
+    def break_reading(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let the store fail in the middle of whatever is read from it next, as a lost connection does."""
+        get = obstore.get_async
+
+        async def get_half(*arguments: Any, **options: Any) -> "HalfAnAnswer":
+            return HalfAnAnswer(await get(*arguments, **options))
+
+        monkeypatch.setattr("src.repositories.object_store.obstore.get_async", get_half)
 
     @pytest.fixture
     def objects(self, place: Place) -> ObjectStore:
@@ -170,6 +183,48 @@ class ObjectStoreContract[Place](ABC):
             with pytest.raises(ObjectNotFound):
                 await read(objects, missing, 0, 4)
 
+    @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+    async def test_fetch_returns_the_bytes(self, objects: ObjectStore, place: Place, size: int) -> None:
+        """A payload of all the bytes, to be read as often as one likes, in whichever way, and then closed."""
+        data = some_bytes(size)
+        self.seed(place, KEY, data)
+        before = open_files()
+        payload = await objects.fetch(KEY)
+        with closing(payload):
+            assert payload.size == size
+            assert payload.open().read() == data
+            content = payload.content()
+            assert (content if isinstance(content, bytes) else content.read()) == data
+            assert payload.ends(1) == (data[:1], data[-1:])
+        assert open_files() == before
+
+    async def test_what_was_fetched_outlives_the_object(self, objects: ObjectStore, place: Place) -> None:
+        """Whoever has fetched an object has all of it, whatever happens to the object then."""
+        data = some_bytes(2 * SPOOL_LIMIT)
+        self.seed(place, KEY, data)
+        with closing(await objects.fetch(KEY)) as payload:
+            await objects.delete(KEY)
+            assert payload.open().read() == data
+
+    async def test_fetch_of_what_is_not_there(self, objects: ObjectStore, place: Place) -> None:
+        """ObjectNotFound, also for what is only the beginning of a key."""
+        self.seed(place, KEY, b"data")
+        for missing in ("originals/ab/other.jpg", "elsewhere/ab.jpg", "originals/ab", "originals", f"{KEY}2", KEY[:-1]):
+            with pytest.raises(ObjectNotFound):
+                await objects.fetch(missing)
+
+    async def test_a_fetch_that_breaks_off(
+        self, objects: ObjectStore, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """StoreError, and no file of what had come by then is left open."""
+        self.seed(place, KEY, some_bytes(3 * SPOOL_LIMIT))
+        before = open_files()
+        self.break_reading(place, monkeypatch)
+        with pytest.raises(StoreError) as caught:
+            await objects.fetch(KEY)
+        assert caught.value.__cause__ is not None
+        assert open_files() == before
+
     # Listing
 
     async def test_list_yields_what_is_below_a_prefix(self, objects: ObjectStore, place: Place) -> None:
@@ -249,6 +304,60 @@ class ObjectStoreContract[Place](ABC):
         await put(objects, KEY, Payload.of(b"second"))
         assert self.stored(place) == {KEY: b"second"}
 
+    async def test_delete_below_removes_all_and_only_that(self, objects: ObjectStore, place: Place) -> None:
+        """However deep it is; what only begins alike stays: ID1 is not ID10, and originals are no renditions."""
+        below = [f"renditions/ab/ID1/{name}" for name in ("1x1.webp", "2x2.q80.webp", "3x3.png", "deep/er/4x4.png")]
+        others = {
+            f"{key}": key.encode()
+            for key in (
+                "renditions/ab/ID10/1x1.webp",
+                "renditions/ab/ID/1x1.webp",
+                "renditions/ab/ID1.webp",
+                "renditions/a/ID1/1x1.webp",
+                "originals/ab/ID1.jpg",
+                "ID1/1x1.webp",
+            )
+        }
+        for key in (*below, *others):
+            self.seed(place, key, key.encode())
+        await objects.delete_below("renditions/ab/ID1/")
+        assert self.stored(place) == others
+        assert await listed(objects, "renditions/ab/ID1/") == {}
+        for key in below:
+            with pytest.raises(ObjectNotFound):
+                await objects.head(key)
+
+    async def test_delete_below_where_there_is_nothing(self, objects: ObjectStore, place: Place) -> None:
+        """That is no error, nor is it the second time, or when several do it at once."""
+        await objects.delete_below("renditions/ab/ID1/")
+        self.seed(place, KEY, b"data")
+        self.seed(place, "renditions/ab/ID1/1x1.webp", b"data")
+        for prefix in ("renditions/ab/", "renditions/ab/", "renditions/", "renditions/cd/", f"{KEY[:-4]}/"):
+            await objects.delete_below(prefix)
+        assert self.stored(place) == {KEY: b"data"}
+
+    async def test_delete_below_of_many(self, objects: ObjectStore, place: Place) -> None:
+        """All are gone, also where several delete them at once, and the keys can be written again."""
+        keys = [f"renditions/ab/ID1/{i}x{i}.webp" for i in range(1, 31)]
+        for key in keys:
+            self.seed(place, key, b"data")
+        await asyncio.gather(*(objects.delete_below("renditions/ab/ID1/") for _ in range(2)))
+        assert self.stored(place) == {}
+        await put(objects, keys[0], Payload.of(b"again"))
+        assert self.stored(place) == {keys[0]: b"again"}
+
+    async def test_whoever_writes_and_deletes_leaves_nothing(self, objects: ObjectStore, place: Place) -> None:
+        """Of several that each write an object and then delete all, the last one leaves nothing, whoever it is."""
+
+        async def write_and_delete(i: int) -> None:
+            # Either may fail where the others delete. A write did not happen then, and whoever is last does not fail.
+            with suppress(StoreError):
+                await put(objects, f"renditions/ab/ID1/{i}x{i}.webp", Payload.of(bytes(1_000)))
+                await objects.delete_below("renditions/ab/ID1/")
+
+        await asyncio.gather(*(write_and_delete(i) for i in range(1, 7)))
+        assert self.stored(place) == {}
+
     async def test_stores_of_one_place_agree(self, objects: ObjectStore, place: Place) -> None:
         """What one store wrote, another of the same place reads, lists and deletes."""
         other = self.make(place)
@@ -264,6 +373,34 @@ class ObjectStoreContract[Place](ABC):
         self.seed(place, KEY, b"data")
         await objects.ping()
         assert self.stored(place) == {KEY: b"data"}
+
+
+class HalfAnAnswer:
+    """An answer of obstore's whose connection is lost half-way."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+
+    async def stream(self, **options: Any) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._answer.stream(**options):
+            yield chunk
+            size += len(chunk)
+            if size > self._answer.meta["size"] // 2:
+                raise GenericError("connection reset")
+
+
+def open_files() -> set[tuple[str, str]]:
+    """Return the files that this process has open, each with its descriptor."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(entry.readlink())
+        except FileNotFoundError:  # that of the listing itself
+            continue
+        if target.startswith("/") and not target.startswith(("/proc/", "/dev/")):
+            found.add((entry.name, target))
+    return found
 
 
 async def put(objects: ObjectStore, key: str, payload: Payload) -> None:

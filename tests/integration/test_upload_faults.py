@@ -13,7 +13,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import obstore
 import pytest
 
 from src.common.errors import (
@@ -32,7 +31,7 @@ from src.common.payload import Payload
 from src.imaging.inspect import Inspector
 from src.models.image import Image, NewImage, original_key
 from src.models.page import ImageQuery
-from src.repositories import sqlite_images
+from src.repositories import object_store, sqlite_images
 from src.repositories.object_store import LocalObjectStore
 from src.repositories.sqlite_images import SqliteImageRepository
 from src.services.image_service import ImageService
@@ -284,18 +283,18 @@ async def test_an_upload_is_cancelled(home: Home, step: str, when: When, images:
 
 async def test_an_upload_is_cancelled_while_its_object_is_written(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that writes goes on without its caller; whatever it still does, there is no image."""
-    write, reached, go_on, done = obstore.put, asyncio.Event(), threading.Event(), threading.Event()
+    write, reached, go_on, done = object_store._copy, asyncio.Event(), threading.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
-    def wait_and_write(*arguments: Any, **options: Any) -> None:
+    def wait_and_write(*arguments: Any) -> None:
         loop.call_soon_threadsafe(reached.set)
         assert go_on.wait(10)
         try:
-            write(*arguments, **options)
+            write(*arguments)
         finally:
             done.set()
 
-    monkeypatch.setattr("src.repositories.object_store.obstore.put", wait_and_write)
+    monkeypatch.setattr(object_store, "_copy", wait_and_write)
     payload = Payload.of(PICTURE)
     upload = asyncio.create_task(home.service.upload(NewImage(payload=payload, tags=("cat",))))
     await reached.wait()
