@@ -44,6 +44,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     cpu: Executor
 
     async def close(self) -> None:
+        await self.renditions.close()
         self.cpu.shutdown(cancel_futures=True)
         await self.repository.close()
 

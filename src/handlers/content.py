@@ -1,6 +1,6 @@
 """`/images/{image_id}/content`: the way to an image's bytes that never changes. And how any answer gets such a link."""
 
-import math
+import datetime as dt
 
 from spectree import Response as Answers
 from starlette.requests import Request
@@ -42,24 +42,25 @@ async def get_content(request: Request) -> Response:
     image_id = request.path_params["image_id"]
     values = query_values(request)
     parameters = _content_parameters.read(values)
-    expires_in = parameters.expires_in or services.settings.presigned_url_expiration
+    ends = None
     if parameters.signature is not None or parameters.expires is not None:
-        left = await services.contents.verify(image_id, {name: str(value) for name, (value,) in values.items()})
-        expires_in = min(expires_in, math.ceil(left.total_seconds()))
+        ends = await services.contents.verify(image_id, {name: str(value) for name, (value,) in values.items()})
     image = await services.images.get(image_id)
-    link = await link_for(request, image, parameters, expires_in=expires_in)
+    link = await link_for(request, image, parameters, not_after=ends)
     return Response(
         status_code=302,
         headers={
             "Location": link.url,
             # Whoever follows a cached answer still has the other half of the link's life.
-            "Cache-Control": f"private, max-age={expires_in // 2}",
+            "Cache-Control": f"private, max-age={link.life // 2}",
             **varies(parameters),
         },
     )
 
 
-async def link_for(request: Request, image: Image, parameters: ImageParameters, *, expires_in: int | None) -> Link:
+async def link_for(
+    request: Request, image: Image, parameters: ImageParameters, *, not_after: dt.datetime | None = None
+) -> Link:
     """Return a link to the original, or to the rendition that the parameters describe, which is made if need be."""
     services = services_of(request)
     rendition = None
@@ -69,7 +70,8 @@ async def link_for(request: Request, image: Image, parameters: ImageParameters, 
         image,
         origin=origin_of(request),
         rendition=rendition,
-        expires_in=expires_in,
+        expires_in=parameters.expires_in,
+        not_after=not_after,
         download=parameters.download,
     )
 

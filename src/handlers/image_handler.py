@@ -35,12 +35,16 @@ def _build() -> Mangum:
         stdlib_logging.getLogger(__name__).exception("the start failed")
         raise
     asyncio.set_event_loop(asyncio.new_event_loop())  # Mangum uses the thread's loop, and each invocation the same one
-    return Mangum(StagePrefix(app), lifespan="off", text_mime_types=TEXT_TYPES)
+    scheme = "http" if _is_emulated(settings) else None
+    return Mangum(StagePrefix(app, scheme=scheme), lifespan="off", text_mime_types=TEXT_TYPES)
+
+
+def _is_emulated(settings: Settings) -> bool:
+    return bool(settings.use_localstack or settings.endpoint)
 
 
 def _refuse_open_api(settings: Settings) -> None:
-    emulated = settings.use_localstack or settings.endpoint
-    if not emulated and not settings.allow_anonymous:
+    if not _is_emulated(settings) and not settings.allow_anonymous:
         raise ConfigurationError(
             "ALLOW_ANONYMOUS: got nothing, wants 1: nobody is asked who they are, so whoever reaches the API may do "
             "everything"

@@ -93,11 +93,12 @@ async def get_image(request: Request) -> Response:
     parameters = _image_parameters.read(query_values(request))
     image = await services_of(request).images.get(request.path_params["image_id"])
     etag = _etag(image)
+    headers = {"ETag": etag, "Cache-Control": NO_STORE, **varies(parameters)}
     if matches_etag(request, etag):
-        return Response(status_code=304, headers={"ETag": etag, "Cache-Control": NO_STORE})
-    link = await link_for(request, image, parameters, expires_in=parameters.expires_in)
+        return Response(status_code=304, headers=headers)
+    link = await link_for(request, image, parameters)
     body = LinkedImage(**msgspec.structs.asdict(image), url=link.url, expires_at=link.expires_at)
-    return json_response(body, headers={"ETag": etag, "Cache-Control": NO_STORE, **varies(parameters)})
+    return json_response(body, headers=headers)
 
 
 @spec.validate(

@@ -16,14 +16,18 @@ class StagePrefix:
     It also ends every request within the function's time: one that is cut off is answered with 503.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, scheme: str | None = None) -> None:
+        """`scheme` is what clients speak where the event does not say so, as those of emulators may not."""
         self._app = app
+        self._scheme = scheme
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         prefix, path = split_path(scope["aws.event"])
         scope["root_path"] = prefix
         scope["path"] = prefix + path
         scope["raw_path"] = quote(scope["path"], safe="/-_.~").encode()
+        if self._scheme and not any(name == b"x-forwarded-proto" for name, _ in scope["headers"]):
+            scope["scheme"] = self._scheme
         context = scope["aws.context"]
         left = context.get_remaining_time_in_millis() / 1000 - MARGIN if context else None
         async with asyncio.timeout(left):

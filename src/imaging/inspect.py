@@ -18,10 +18,9 @@ from .colour import to_srgb
 from .containers import BrokenContainer, TooManyFrames, count_frames
 from .memory import MemoryBudget
 from .sniff import hides_html, sniff
-from .vips import pyvips, source_of
+from .vips import JPEG_SHRINKS, orientation_of, pyvips, source_of
 
 PLACEHOLDER_EDGE = 16  # pixels
-JPEG_SHRINKS = (8, 4, 2)  # the decoder can leave out the pixels, not the bits, of a JPEG: every bit is still read
 
 # Loaders by format. An explicit loader, since libvips' own guess would also try the ones we do not accept.
 _LOADERS = {
@@ -118,7 +117,7 @@ def _read_header(name: str, payload: Payload) -> Header:
         frames=frames,
         pixels=pixels,
         # libheif has turned the picture already.
-        orientation=image.get("orientation") if "orientation" in fields and name != "avif" else 1,
+        orientation=1 if name == "avif" else orientation_of(image),
         memory=pixels * _decoder_bytes(name, image, interlaced="interlaced" in fields),
     )
 

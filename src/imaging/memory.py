@@ -13,6 +13,7 @@ class MemoryBudget:
     def __init__(self, total: int) -> None:
         self._total = self._left = total
         self._changed = threading.Condition()
+        self._first = threading.Lock()  # whoever waits for much is not overtaken for ever
 
     @classmethod
     def for_pictures(cls, max_pixels: int) -> "MemoryBudget":
@@ -22,7 +23,7 @@ class MemoryBudget:
     def reserved(self, weight: int) -> Iterator[None]:
         """Wait until so many bytes are left, and hold them."""
         weight = min(weight, self._total)
-        with self._changed:
+        with self._first, self._changed:
             self._changed.wait_for(lambda: self._left >= weight)
             self._left -= weight
         try:

@@ -6,7 +6,7 @@ from typing import cast
 from ..common.payload import Payload
 from ..models.rendition import ANCHORS, Anchor, Rendition
 from .colour import to_srgb
-from .vips import pyvips, source_of
+from .vips import JPEG_SHRINKS, orientation_of, pyvips, source_of
 
 # Bytes a pixel that the hungriest pictures of a format take to decode, or to encode, measured with large ones.
 _DECODER_BYTES = {"image/jpeg": 6, "image/png": 8, "image/webp": 8, "image/gif": 4, "image/avif": 15, "image/tiff": 8}
@@ -41,6 +41,8 @@ def render(payload: Payload, content_type: str, rendition: Rendition) -> bytes:
 def _scaled(payload: Payload, content_type: str, rendition: Rendition) -> pyvips.Image:
     """Decode, scale and turn upright."""
     width, height = rendition.scaled_width, rendition.scaled_height
+    if content_type == "image/jpeg":
+        return _jpeg(payload, width, height)
     if load := _LOADERS.get(content_type):
         # thumbnail_source would take pages that halve, or a thumbnail in the file, for the same picture.
         page = load(source_of(payload), access="sequential", fail_on="error")
@@ -52,10 +54,28 @@ def _scaled(payload: Payload, content_type: str, rendition: Rendition) -> pyvips
     return pyvips.Image.thumbnail_source(source_of(payload), width, height=height, size="force", option_string=options)
 
 
+def _jpeg(payload: Payload, width: int, height: int) -> pyvips.Image:
+    """Let the decoder shrink as far as it can, where libvips' own thumbnail leaves half of it to be done.
+
+    That takes a tenth to a half off, and is what Pillow's draft mode does, too: against the whole picture, shrunk, the
+    difference is below that of a JPEG's own quality of 80.
+    """
+    image = pyvips.Image.jpegload_source(source_of(payload), access="sequential", fail_on="error")
+    orientation = orientation_of(image)
+    if orientation >= 5:
+        width, height = height, width
+    for by in JPEG_SHRINKS:
+        if image.width >= by * width and image.height >= by * height:
+            image = pyvips.Image.jpegload_source(source_of(payload), access="sequential", fail_on="error", shrink=by)
+            break
+    if (image.width, image.height) != (width, height):
+        image = image.resize(width / image.width, vscale=height / image.height)
+    return image if orientation == 1 else image.copy_memory().autorot()
+
+
 def _animation(payload: Payload, width: int, height: int) -> pyvips.Image:
     """Scale all frames, which stand above one another; each must be turned by itself."""
-    header = pyvips.Image.new_from_source(source_of(payload), "", access="sequential")
-    orientation = header.get("orientation") if "orientation" in header.get_fields() else 1
+    orientation = orientation_of(pyvips.Image.new_from_source(source_of(payload), "", access="sequential"))
     if orientation >= 5:
         width, height = height, width
     frames = pyvips.Image.thumbnail_source(

@@ -29,7 +29,9 @@ for loader in ("Jpeg", "Png", "Webp", "Nsgif", "Heif", "Tiff"):
 if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
     mallopt(-3, 1024 * 1024)
 
-__all__ = ["pyvips", "source_of"]
+__all__ = ["JPEG_SHRINKS", "orientation_of", "pyvips", "source_of"]
+
+JPEG_SHRINKS = (8, 4, 2)  # the decoder can leave out the pixels, not the bits, of a JPEG: every bit is still read
 
 
 def source_of(payload: Payload) -> pyvips.Source:
@@ -38,3 +40,8 @@ def source_of(payload: Payload) -> pyvips.Source:
     if isinstance(content, bytes):
         return pyvips.Source.new_from_memory(content)
     return pyvips.Source.new_from_descriptor(content.fileno())
+
+
+def orientation_of(image: pyvips.Image) -> int:
+    """Return how a picture is to be turned (EXIF, 1 to 8)."""
+    return int(image.get("orientation")) if image.get_typeof("orientation") else 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import errno
 import os
 import re
 import secrets
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from obstore.store import S3Config, S3Credential
 
 CHUNK = 256 * 1024  # bytes a reader gets at a time
+REMOVALS = 5  # of a directory to which others write
 
 # A request to S3 always ends, whatever happens, within some seconds.
 CONNECT_TIMEOUT = dt.timedelta(seconds=1)
@@ -47,11 +49,11 @@ class ObstoreObjectStore:
     def __init__(self, store: "Store") -> None:
         self._store = store
 
-    async def put(self, key: str, payload: Payload, *, content_type: str) -> None:
+    async def put(self, key: str, payload: Payload, *, content_type: str, durable: bool = True) -> None:
         with self._translated(f"object {key}", missing=StoreFailed):
-            await asyncio.to_thread(self._write, key, payload, content_type)
+            await asyncio.to_thread(self._write, key, payload, content_type, durable)
 
-    def _write(self, key: str, payload: Payload, content_type: str) -> None:
+    def _write(self, key: str, payload: Payload, content_type: str, durable: bool) -> None:
         obstore.put(self._store, key, payload.content(), attributes={"Content-Type": content_type})
 
     @contextmanager
@@ -128,26 +130,26 @@ class LocalObjectStore(ObstoreObjectStore):
         super().__init__(LocalStore(root, mkdir=True))
         self._root = root
 
-    def _write(self, key: str, payload: Payload, content_type: str) -> None:
+    def _write(self, key: str, payload: Payload, content_type: str, durable: bool) -> None:
         path = self._path(key)
         if not self._root.is_dir():  # an unmounted disk, say: it would be made anew, and what it held seem lost
             raise StoreFailed("The directory of the objects is gone.")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}#{secrets.randbits(64)}")  # as obstore names them, and never lists
+        ours = temporary
         try:
             with temporary.open("xb") as file:
                 _copy(payload, file)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.rename(path)
-            for directory in path.parents:
+            ours = temporary.rename(path)
+            for directory in path.parents if durable else ():
                 sync(directory)
                 if directory == self._root:
                     break
         except BaseException:
-            for leftover in (temporary, path):
-                with suppress(OSError):
-                    leftover.unlink()
+            with suppress(OSError):
+                ours.unlink()
             raise
 
     async def head(self, key: str) -> ObjectInfo:
@@ -188,7 +190,7 @@ class LocalObjectStore(ObstoreObjectStore):
     async def delete_below(self, prefix: str) -> None:
         """Also delete the directory itself, and what was left of writes that broke off."""
         with self._translated(f"object below {prefix}"):
-            await asyncio.to_thread(shutil.rmtree, self._root / prefix, onexc=_ignore_missing)
+            await asyncio.to_thread(_remove_tree, self._root / prefix)
 
     async def ping(self) -> None:
         if not self._root.is_dir():  # a listing would only be empty
@@ -224,6 +226,17 @@ class S3ObjectStore(ObstoreObjectStore):
             retry_config={"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT},
         )
         super().__init__(store)
+
+
+def _remove_tree(directory: Path) -> None:
+    for attempts_left in reversed(range(REMOVALS)):
+        try:
+            shutil.rmtree(directory, onexc=_ignore_missing)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or not attempts_left:  # something was written to it meanwhile
+                raise
+        else:
+            return
 
 
 def _ignore_missing(_function: object, _path: str, error: BaseException) -> None:

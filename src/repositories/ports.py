@@ -64,8 +64,8 @@ class ObjectInfo(msgspec.Struct, frozen=True):
 class ObjectStore(Protocol):
     """The bytes, by key. A key is ours (never a user's text), and an object never changes once it is written."""
 
-    async def put(self, key: str, payload: Payload, *, content_type: str) -> None:
-        """Store the object durably; nobody ever sees a part of it."""
+    async def put(self, key: str, payload: Payload, *, content_type: str, durable: bool = True) -> None:
+        """Store the object; nobody ever sees a part of it. If it need not be durable, a power cut may take it away."""
         ...
 
     async def head(self, key: str) -> ObjectInfo:

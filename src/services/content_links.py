@@ -31,8 +31,8 @@ class ContentLinks:
         signature = _signature((await self._keys())[0], image_id, signed)
         return f"{origin}{content_path(image_id)}?{urlencode({**signed, 'signature': signature})}"
 
-    async def verify(self, image_id: str, parameters: Mapping[str, str]) -> dt.timedelta:
-        """Check a link by all its parameters; return how long it still works.
+    async def verify(self, image_id: str, parameters: Mapping[str, str]) -> dt.datetime:
+        """Check a link by all its parameters; return the moment from which it is refused.
 
         Raises SignatureInvalid or LinkExpired.
         """
@@ -41,10 +41,10 @@ class ContentLinks:
         expected = [_signature(key, image_id, signed).encode() for key in await self._keys()]
         if not any(hmac.compare_digest(given, each) for each in expected):
             raise SignatureInvalid("The link's signature does not match its address or parameters.")
-        left = dt.datetime.fromtimestamp(int(signed["expires"]), dt.UTC) - self._now()
-        if left <= dt.timedelta(0):
+        expires_at = dt.datetime.fromtimestamp(int(signed["expires"]), dt.UTC)
+        if self._now() >= expires_at:
             raise LinkExpired("The link has expired. Ask for a new one.")
-        return left
+        return expires_at
 
 
 def _signature(key: str, image_id: str, parameters: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ from ..models.page import ImageQuery, Page
 from ..models.rendition import renditions_prefix
 from ..models.usage import TagPage, TagQuery, Usage
 from ..repositories.ports import ImageRepository, ObjectStore
+from .garbage import discard
 from .inspection import InspectionService
 
 log = logging.getLogger(__name__)
@@ -39,17 +40,17 @@ class ImageService:
         try:
             await self._objects.put(key, new.payload, content_type=image.content_type)
         except Exception:
-            await self._discard(key)
+            await discard(self._objects, key)
             raise
         try:
             committed = await self._repository.add(image, return_duplicate=new.return_duplicate)
         except OutcomeUnknown:
             raise  # the record may exist, and then its object must; if it doesn't, reconcile finds the object
         except Exception:
-            await self._discard(key)
+            await discard(self._objects, key)
             raise
         if committed.image_id != image.image_id:
-            await self._discard(key)
+            await discard(self._objects, key)
             log.info("upload is a duplicate", extra={"image_id": committed.image_id})
             return committed, False
         log.info("image uploaded", extra={"image_id": image.image_id, "size": image.size})
@@ -76,16 +77,9 @@ class ImageService:
         image = await self._repository.remove(image_id) if is_id(image_id) else None
         if image is None:
             raise ImageNotFound(image_id)
-        await self._discard(original_key(image.image_id, image.content_type))
-        await self._discard(renditions_prefix(image_id))
+        await discard(self._objects, original_key(image.image_id, image.content_type))
+        await discard(self._objects, renditions_prefix(image_id))
         log.info("image deleted", extra={"image_id": image_id})
-
-    async def _discard(self, key: str) -> None:
-        """Delete an object (or all below a prefix) that no record refers to. If that fails, reconcile removes it."""
-        try:
-            await (self._objects.delete_below if key.endswith("/") else self._objects.delete)(key)
-        except Exception:  # whatever it is, it must not hide what the caller has to say
-            log.warning("an object without a record is left behind", extra={"key": key}, exc_info=True)
 
 
 def _check_stated_size(new: NewImage, picture: Picture) -> None:

@@ -2,14 +2,15 @@
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
 from urllib.parse import quote, urlsplit
 
 from ..common import sigv4
+from ..common.errors import LinkExpired
 from ..common.sigv4 import Credentials
-from ..models.image import Image, original_key
+from ..models.image import CONTENT_TYPE_OF, Image, original_key
 from ..models.link import Link
 
+_EXTENSIONS = {*CONTENT_TYPE_OF, "jpeg", "tif"}
 OBJECTS_PATH = "/objects/"
 TEMPORARY_LIFE = 3_600  # seconds: what is signed with temporary credentials dies with them, so no more is promised
 
@@ -51,15 +52,17 @@ class LinkService:
         origin: str,
         rendition: str | None = None,
         expires_in: int | None = None,
+        not_after: dt.datetime | None = None,
         download: bool = False,
     ) -> Link:
         """Sign a link to the original (or the rendition with this key) for `expires_in` seconds, or as it then says.
 
         `origin` is the service's own URL as the client reached it; it is used unless a public endpoint is configured.
+        Raises LinkExpired if it would have to end at once so as not to live beyond `not_after`.
         """
         key, filename = original_key(image.image_id, image.content_type), image.filename
         if rendition is not None:
-            key, filename = rendition, str(PurePosixPath(filename).with_suffix(PurePosixPath(rendition).suffix))
+            key, filename = rendition, _with_extension_of(rendition, filename)
         url = urlsplit(self._public_endpoint or origin)
         life = expires_in or self._default_life
         now = self._now()
@@ -68,6 +71,10 @@ class LinkService:
             life = min(life, TEMPORARY_LIFE)
         if credentials.expires_at:
             life = max(1, min(life, int((credentials.expires_at - now).total_seconds())))
+        if not_after:
+            life = min(life, int((not_after - now.replace(microsecond=0)).total_seconds()))
+            if life < 1:
+                raise LinkExpired("The link has expired. Ask for a new one.")
         disposition = "attachment" if download else "inline"
         signed = sigv4.presign(
             "GET",
@@ -83,7 +90,7 @@ class LinkService:
                 "response-content-disposition": content_disposition(disposition, filename),
             },
         )
-        return Link(signed.url, signed.expires_at)
+        return Link(signed.url, signed.expires_at, life)
 
     def verify(self, method: str, *, path: str, query: str, host: str) -> tuple[Mapping[str, str], int]:
         """Check a link that a client follows; return its `response-*` parameters and the seconds it has to live.
@@ -103,6 +110,13 @@ class LinkService:
             now=now,
         )
         return verified.parameters, int((verified.expires_at - now).total_seconds())
+
+
+def _with_extension_of(key: str, filename: str) -> str:
+    stem, _, extension = filename.rpartition(".")
+    if not stem or extension.lower() not in _EXTENSIONS:
+        stem = filename
+    return f"{stem}.{key.rpartition('.')[2]}"
 
 
 def content_disposition(disposition: str, filename: str) -> str:

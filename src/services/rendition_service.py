@@ -10,13 +10,14 @@ import os
 from concurrent.futures import Executor
 from contextlib import closing
 
-from ..common.errors import ImageNotFound, InvalidRequest, ObjectNotFound, Overloaded, StoreError, StoreFailed
+from ..common.errors import ImageNotFound, InvalidRequest, ObjectNotFound, Overloaded, StoreFailed
 from ..common.payload import Payload
 from ..imaging.memory import MemoryBudget
 from ..imaging.render import memory_of, render
 from ..models.image import Image, original_key
 from ..models.rendition import Rendition, RenditionRequest, rendition_key, renditions_prefix
 from ..repositories.ports import ImageRepository, ObjectStore
+from .garbage import discard
 from .rendition_plan import plan
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class RenditionService:
         self._patience = patience
         self._running: dict[str, asyncio.Task[None]] = {}
         self._waiting = 0
+        self._at_once = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def ensure(self, image: Image, request: RenditionRequest) -> str:
         """Return the object key of a rendition, made first if need be; of requests at once, one makes it.
@@ -55,19 +57,24 @@ class RenditionService:
         rendition = plan(image, request)
         if rendition.pixels > self._max_pixels:
             wanted = f"wants a size at which all frames have at most {self._max_pixels} pixels, got {rendition.pixels}"
-            raise InvalidRequest.field("width" if request.width else "height", wanted)
+            raise InvalidRequest.field("width" if request.width or not request.height else "height", wanted)
         key = rendition_key(image.image_id, rendition)
         task = self._running.get(key)
         if task is None:
             task = self._running[key] = asyncio.create_task(self._make_if_missing(key, image, rendition))
             task.add_done_callback(lambda done: self._finished(key, done))
-        try:
-            # Shielded: others may wait for it, too.
-            async with asyncio.timeout(self._patience):
-                await asyncio.shield(task)
-        except TimeoutError:
-            raise Overloaded("The rendition is still being made.") from None
+        # This does not cancel it if whoever asked goes away: others may wait for it, too.
+        done, _ = await asyncio.wait({task}, timeout=self._patience)
+        if not done:
+            raise Overloaded("The rendition is still being made.")
+        task.result()
         return key
+
+    async def close(self) -> None:
+        """Give up what is being made."""
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     def _finished(self, key: str, task: asyncio.Task[None]) -> None:
         del self._running[key]
@@ -82,7 +89,9 @@ class RenditionService:
                 raise Overloaded(f"{self._waiting} renditions are waiting to be made.") from None
             self._waiting += 1
             try:
-                await self._make(key, image, rendition)
+                # As many as there are threads: an upload to be verified must not wait behind all of them.
+                async with self._at_once:
+                    await self._make(key, image, rendition)
             finally:
                 self._waiting -= 1
 
@@ -94,18 +103,23 @@ class RenditionService:
             raise StoreFailed("The bytes of the image are missing.") from error
         with closing(original):
             data = await asyncio.get_running_loop().run_in_executor(self._cpu, self._render, original, image, rendition)
-        with closing(Payload.of(data)) as made:
-            try:
-                await self._objects.put(key, made, content_type=rendition.content_type)
-            except StoreError:
-                await self._check_record(image)  # a delete may have been at it
-                raise
+        try:
+            with closing(Payload.of(data)) as made:
+                await self._objects.put(key, made, content_type=rendition.content_type, durable=False)
+        finally:
+            await self._keep_while_image_exists(key, image)
+        log.info("rendition made", extra={"image_id": image.image_id, "size": len(data)})
+
+    async def _keep_while_image_exists(self, key: str, image: Image) -> None:
+        """Take away what was (or may have been) stored after a delete, or when nobody can tell if there was one."""
         try:
             await self._check_record(image)
         except ImageNotFound:
-            await self._objects.delete_below(renditions_prefix(image.image_id))
+            await discard(self._objects, renditions_prefix(image.image_id))
             raise
-        log.info("rendition made", extra={"image_id": image.image_id, "size": len(data)})
+        except Exception:
+            await discard(self._objects, key)
+            raise
 
     def _render(self, original: Payload, image: Image, rendition: Rendition) -> bytes:
         pixels = image.width * image.height * image.frames

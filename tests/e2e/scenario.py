@@ -1,15 +1,17 @@
 """The main job, step by step, over HTTP. Every home is driven through this same scenario."""
 
 import base64
+import io
 import uuid
 
 import httpx
+import PIL.Image
 
 from tests.support.pictures import picture
 
 
 def run(http: httpx.Client) -> None:
-    """Upload a picture in each form, find it by tag, open its link, delete it."""
+    """Upload a picture in each form, find it by tag, open its link, look at renditions, delete it."""
     data = picture("png", 320, 200)
     owner = f"ann-{uuid.uuid4().hex}"  # nobody else's images count
     uploads = (
@@ -54,8 +56,50 @@ def run(http: httpx.Client) -> None:
         link = httpx.get(image.json()["url"])
         assert (link.status_code, link.content) == (200, data)
         assert link.headers["content-type"] == "image/png"
+        renditions = look_at_renditions(http, image_id, owner)
         assert http.delete(f"/images/{image_id}").status_code == 204
         assert http.get(f"/images/{image_id}").status_code == 404
         assert http.delete(f"/images/{image_id}").status_code == 404
-        assert httpx.get(image.json()["url"]).status_code == 404
+        for url in (image.json()["url"], *renditions):
+            assert httpx.get(url).status_code == 404
+        assert http.get(f"/images/{image_id}/content", params={"width": 64}).status_code == 404
     assert http.get("/usage", params={"user_id": owner}).json() == {"images": 0, "bytes": 0}
+
+
+def look_at_renditions(http: httpx.Client, image_id: str, owner: str) -> list[str]:
+    """Follow the stable address, the link and the thumbnail of a 320 x 200 picture; return where the bytes were."""
+    urls = []
+    path = f"/images/{image_id}"
+    content = f"{path}/content"
+    expected = {"width": 64, "format": "webp"}, ("WEBP", (64, 40))
+    for params, made in (expected, expected, ({"width": 50, "height": 50, "format": "jpeg"}, ("JPEG", (50, 50)))):
+        answer = http.get(content, params=params)
+        assert answer.status_code == 302, answer.text
+        assert 0 < int(answer.headers["cache-control"].removeprefix("private, max-age=")) <= 1_800
+        urls.append(answer.headers["location"])
+        assert looked_at(urls[-1]) == made
+    linked = http.get(path, params={"height": 100, "format": "png"})
+    assert linked.status_code == 200, linked.text
+    urls.append(linked.json()["url"])
+    assert looked_at(urls[-1]) == ("PNG", (160, 100))
+
+    listed = http.get("/images", params={"user_id": owner, "include": "urls"}).json()["images"]
+    thumbnail = next(str(image["thumbnail_url"]) for image in listed if image["image_id"] == image_id)
+    # API Gateway is always reached by HTTPS, but for the emulator's.
+    thumbnail = f"{http.base_url.scheme}:{thumbnail.partition(':')[2]}"
+    answer = http.get(thumbnail, headers={"Accept": "image/webp"})
+    assert answer.status_code == 302, answer.text
+    urls.append(answer.headers["location"])
+    assert looked_at(urls[-1]) == ("WEBP", (320, 200))
+    answer = http.get(thumbnail.replace("width=320", "width=321"))
+    assert (answer.status_code, answer.json()["code"]) == (403, "signature_invalid")
+    return urls
+
+
+def looked_at(url: str) -> tuple[str | None, tuple[int, int]]:
+    """Return the format and size of the picture at a link, as Pillow sees it."""
+    answer = httpx.get(url)
+    assert answer.status_code == 200, answer.text
+    with PIL.Image.open(io.BytesIO(answer.content)) as image:
+        assert answer.headers["content-type"] == PIL.Image.MIME[image.format or ""]
+        return image.format, image.size

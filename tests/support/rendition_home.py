@@ -83,8 +83,9 @@ class Home:
 
     async def upload(self, data: bytes | None = None) -> Image:
         image = await uploaded(self.client, picture("png") if data is None else data)
+        record = await self.services.images.get(image["image_id"])
         self.calls.clear()
-        return await self.services.images.get(image["image_id"])
+        return record
 
     async def ask(self, image: Image, **params: str) -> httpx.Response:
         return await self.client.get(f"/images/{image.image_id}/content", params=params or SAME_SIZE)
