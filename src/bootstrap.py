@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -112,7 +113,7 @@ def _services(
     settings: Settings, repository: ImageRepository, objects: ObjectStore, links: LinkService, keys: KeySource
 ) -> Services:
     # libvips lets go of the GIL; more threads than cores would only hold more pictures in memory.
-    cpu = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="cpu", initializer=_yield_to_others)
+    cpu = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="cpu", initializer=_yield(settings.workers))
     memory = MemoryBudget.for_pictures(settings.max_image_pixels)
     inspector = Inspector(max_pixels=settings.max_image_pixels, memory=memory)
     inspection = InspectionService(max_size=settings.max_image_size, inspector=inspector, cpu=cpu)
@@ -131,10 +132,23 @@ def _services(
     )
 
 
-def _yield_to_others() -> None:
-    """Let the event loop go first. On Linux a thread has a niceness of its own."""
-    with suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+def _yield(workers: int) -> Callable[[], None]:
+    """Return what makes a thread let the event loops go first, of which each server process has one.
+
+    A nice thread keeps the processor to the end of its time slice. One that is idle gives it up at once; but it gets
+    next to nothing where the event loops can keep all cores busy. Only Linux has this for threads.
+    """
+    is_idle = (os.cpu_count() or 1) > workers
+
+    def initialize() -> None:
+        thread = threading.get_native_id()
+        with suppress(OSError, AttributeError):
+            if is_idle:
+                os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+            else:
+                os.setpriority(os.PRIO_PROCESS, thread, NICENESS)
+
+    return initialize
 
 
 def _made(directory: Path) -> Path:
