@@ -10,6 +10,6 @@ echo "ministack==1.5.33" | compile - -o requirements/emulator.txt
 # So has the AWS command line that the tests deploy with, as a user has one of his own.
 printf '%s\n' awscli awscli-local | compile - -o requirements/awscli.txt
 # And what the benchmark of renditions compares with.
-compile requirements/thumbor.in -o requirements/thumbor.txt
+echo "thumbor==7.8.0" | compile - -o requirements/thumbor.txt
 # What builds the Lambda artifact: sdists become wheels with just this.
 printf '%s\n' pip setuptools | compile --allow-unsafe - -o requirements/build.txt

@@ -11,8 +11,8 @@ from ..models.rendition import (
     RenditionRequest,
 )
 
-# What a browser need not know, and so is only sent where `Accept` names it. WebP first: AVIF is a fifth smaller, and
-# takes several times as long to make.
+# What a browser need not know, and so is only sent where `Accept` names it. WebP first: AVIF is smaller, and takes
+# seven times as long to make.
 MODERN: tuple[RenditionFormat, ...] = ("webp", "avif")
 # As whom pictures of each format go out where nothing better is accepted. GIF: WebP keeps its frames and transparency.
 _OWN_FORMAT: dict[str, RenditionFormat] = {
