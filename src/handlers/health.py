@@ -6,8 +6,9 @@ from starlette.responses import Response
 
 from ..common import validation
 from ..common.sigv4 import LONGEST_LIFE
-from ..models.image import FORMATS, MAX_FRAMES, MAX_PAGES
+from ..models.image import FORMAT_BY_NAME, FORMATS, MAX_FRAMES, MAX_PAGES, Format
 from ..models.page import MAX_LIMIT
+from ..models.rendition import DEFAULT_QUALITY, MAX_EDGE
 from .answers import body_limits_of, json_response, services_of
 from .openapi import STORE_PROBLEMS, spec
 from .parameters import no_parameters, query_values
@@ -42,13 +43,15 @@ async def limits(request: Request) -> Response:
     bodies = body_limits_of(request)
     return json_response(
         Limits(
-            formats=[AcceptedFormat(format_.name, format_.content_type) for format_ in FORMATS],
+            formats=_formats(*FORMATS),
             max_image_size=settings.max_image_size,
             max_image_pixels=settings.max_image_pixels,
             max_frames=MAX_FRAMES,
             max_pages=MAX_PAGES,
             max_body_size=bodies.binary,
             max_json_body_size=bodies.json,
+            rendition_formats=_formats(*(FORMAT_BY_NAME[name] for name in DEFAULT_QUALITY)),
+            max_rendition_edge=MAX_EDGE,
             max_tags=validation.MAX_TAGS,
             max_tag_length=validation.MAX_TAG_LENGTH,
             max_description_length=validation.MAX_DESCRIPTION_LENGTH,
@@ -58,3 +61,7 @@ async def limits(request: Request) -> Response:
             default_expires_in=settings.presigned_url_expiration,
         )
     )
+
+
+def _formats(*formats: Format) -> list[AcceptedFormat]:
+    return [AcceptedFormat(format_.name, format_.content_type) for format_ in formats]

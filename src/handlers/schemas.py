@@ -131,6 +131,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_pages: Annotated[int, Meta(description="Of a TIFF, or pictures in an AVIF.")]
     max_body_size: Annotated[int, Meta(description="Bytes of a request body, whatever its form.")]
     max_json_body_size: Annotated[int, Meta(description="Bytes of a JSON request body: base64 is a third longer.")]
+    rendition_formats: list[AcceptedFormat]
+    max_rendition_edge: Annotated[int, Meta(description="Pixels.")]
     max_tags: int
     max_tag_length: int
     max_description_length: int

@@ -137,6 +137,8 @@ async def test_limits(client: httpx.AsyncClient, settings: Settings) -> None:
     assert limits["max_image_size"] == settings.max_image_size == 10_485_760
     assert limits["max_image_pixels"] == settings.max_image_pixels == 50_000_000
     assert limits["max_frames"] == MAX_FRAMES
+    assert [format_["format"] for format_ in limits["rendition_formats"]] == ["jpeg", "png", "webp", "avif"]
+    assert limits["max_rendition_edge"] == 4_096
     assert limits["max_body_size"] > limits["max_image_size"]
     assert limits["max_json_body_size"] > limits["max_image_size"] * 4 / 3
     assert (limits["max_tags"], limits["max_tag_length"]) == (20, 64)
