@@ -1,6 +1,11 @@
-"""Let the suites explain a failed assertion as the test files do."""
+"""Let the suites explain a failed assertion as the test files do; and the SQLite that three files are about."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+
+from src.repositories.sqlite_images import SqliteImageRepository
 
 pytest.register_assert_rewrite(
     "tests.contract.image_repository",
@@ -8,3 +13,16 @@ pytest.register_assert_rewrite(
     "tests.contract.s3_objects",
     "tests.support.images",
 )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Return where a database is. The suites of other stores have places of their own."""
+    return tmp_path / "images.sqlite3"
+
+
+@pytest.fixture
+async def repository(place: Path) -> AsyncIterator[SqliteImageRepository]:
+    repository = SqliteImageRepository(place)
+    yield repository
+    await repository.close()

@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -25,18 +24,6 @@ from tests.support.server import ROOT
 from tests.support.sqlite import entries, seed
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "images.sqlite3"
-
-
-@pytest.fixture
-async def repository(place: Path) -> AsyncIterator[SqliteImageRepository]:
-    repository = SqliteImageRepository(place)
-    yield repository
-    await repository.close()
 
 
 FULL = 2  # PRAGMA synchronous, as SQLite reports it

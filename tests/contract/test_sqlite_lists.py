@@ -2,7 +2,7 @@
 
 import itertools
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,18 +17,6 @@ from tests.support.images import MILLISECOND, NOON, make_image, numbered_id, wal
 from tests.support.sqlite import seed
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "images.sqlite3"
-
-
-@pytest.fixture
-async def repository(place: Path) -> AsyncIterator[SqliteImageRepository]:
-    repository = SqliteImageRepository(place)
-    yield repository
-    await repository.close()
 
 
 @pytest.fixture

@@ -22,18 +22,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "images.sqlite3"
-
-
-@pytest.fixture
-async def repository(place: Path) -> AsyncIterator[SqliteImageRepository]:
-    repository = SqliteImageRepository(place)
-    yield repository
-    await repository.close()
-
-
-@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a repository wait for other processes but shortly."""
     monkeypatch.setattr(sqlite_images, "BUSY_TIMEOUT", 0.05)
