@@ -102,13 +102,13 @@ class RenditionService:
             await self._check_record(image)
             raise StoreFailed("The bytes of the image are missing.") from error
         with closing(original):
-            data = await asyncio.get_running_loop().run_in_executor(self._cpu, self._render, original, image, rendition)
+            made = await asyncio.get_running_loop().run_in_executor(self._cpu, self._render, original, image, rendition)
         try:
-            with closing(Payload.of(data)) as made:
+            with closing(made):
                 await self._objects.put(key, made, content_type=rendition.content_type, durable=False)
         finally:
             await self._keep_while_image_exists(key, image)
-        log.info("rendition made", extra={"image_id": image.image_id, "size": len(data)})
+        log.info("rendition made", extra={"image_id": image.image_id, "size": made.size})
 
     async def _keep_while_image_exists(self, key: str, image: Image) -> None:
         """Take away what was (or may have been) stored after a delete, or when nobody can tell if there was one."""
@@ -121,10 +121,10 @@ class RenditionService:
             await discard(self._objects, key)
             raise
 
-    def _render(self, original: Payload, image: Image, rendition: Rendition) -> bytes:
+    def _render(self, original: Payload, image: Image, rendition: Rendition) -> Payload:
         pixels = image.width * image.height * image.frames
         with self._memory.reserved(memory_of(image.content_type, pixels, rendition)):
-            return render(original, image.content_type, rendition)
+            return Payload.of(render(original, image.content_type, rendition))
 
     async def _check_record(self, image: Image) -> None:
         if await self._repository.get(image.image_id) is None:
