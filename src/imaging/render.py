@@ -135,7 +135,7 @@ def _encoded(image: pyvips.Image, rendition: Rendition) -> bytes:
         options["Q"] = rendition.quality
     if rendition.format == "jpeg":
         if image.hasalpha():
-            image = image.flatten(background=[255, 255, 255])
+            image = image.flatten(background=255)
         data = image.jpegsave_buffer(**options)
     elif rendition.format == "png":
         data = image.pngsave_buffer(**options)

@@ -1,5 +1,6 @@
 """The colours of renditions: as a viewer shows the original's, in sRGB, without a profile; and transparency."""
 
+import struct
 import tracemalloc
 from io import BytesIO
 
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from src.common.payload import Payload
+from src.imaging import colour
 from src.imaging.render import render
 from src.imaging.vips import pyvips
 from tests.support.pictures import encode, picture
@@ -244,3 +246,26 @@ def test_a_picture_with_a_gain_map() -> None:
     record, rendition = planned(picture("jpeg"), width=32, format="png")
     made = Image.open(BytesIO(render(Payload.of(data), record.content_type, rendition)))
     assert near(color_at(made, 0.5, 0.5), (204, 81, 56), by=4)
+
+
+@pytest.mark.parametrize("curve", [(-1.0, 1.0, -0.5, 1.0, 0.0), (0.5, -1.0, 0.0, 1.0, 0.0)], ids=["pole", "complex"])
+def test_a_tone_curve_that_has_no_value_is_not_srgb(curve: tuple[float, ...]) -> None:
+    """A profile may be made so that its curve can't be computed; that is nobody's error but its own."""
+    numbers = b"".join(struct.pack(">i", round(number * 65_536)) for number in curve)
+    tag = b"para" + bytes(4) + struct.pack(">HH", 3, 0) + numbers
+    colorants = {
+        b"rXYZ": (0.4361, 0.2225, 0.0139),
+        b"gXYZ": (0.3851, 0.7169, 0.0971),
+        b"bXYZ": (0.1431, 0.0606, 0.7141),
+    }
+    parts = {
+        name: b"XYZ " + bytes(4) + struct.pack(">3i", *(round(v * 65_536) for v in xyz))
+        for name, xyz in colorants.items()
+    }
+    parts |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), tag)
+    table, data, offset = b"", b"", 132 + 12 * len(parts)
+    for name, part in parts.items():
+        table += struct.pack(">4sII", name, offset + len(data), len(part))
+        data += part
+    profile = b"sRGB".ljust(128, b"\0") + struct.pack(">I", len(parts)) + table + data
+    assert not colour._is_srgb(profile)
