@@ -1,34 +1,29 @@
 """The three bodies of an upload (multipart form, JSON, the picture itself) -> NewImage."""
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
-from typing import IO
 
 import msgspec
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from ..common.errors import FieldError, InvalidRequest, RequestTimeout, UnsupportedRequestBody
-from ..common.payload import SPOOL_LIMIT, Payload, decode_base64, spool
+from ..common.errors import FieldError, InvalidRequest, UnsupportedRequestBody
+from ..common.payload import Payload, decode_base64
 from ..models.image import NewImage
 from .body_limits import OVERHEAD, BodyLimits
 from .parameters import Reader, query_values
+from .request_bodies import FormParser, bounded, spooled
 from .schemas import UploadFields
 
 MAX_FIELDS = 64
-IDLE_TIMEOUT = 20  # seconds that a client may keep silent in the middle of a body
 MAX_FILES = 2  # one too many, to say so
 
 _fields = Reader(UploadFields)
 _FILE = frozenset({"file"})
 _JSON_ONLY = frozenset({"image_data", "content_type"})
 _WANTS_BYTES = "wants a picture, got nothing"
-_LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 @asynccontextmanager
@@ -57,9 +52,9 @@ async def new_image(request: Request, *, limits: BodyLimits, cpu: Executor) -> A
 
 @asynccontextmanager
 async def _multipart(request: Request, limits: BodyLimits) -> AsyncIterator[NewImage]:
-    parser = _FormParser(
+    parser = FormParser(
         request.headers,
-        _bounded(request, limits, limits.binary),
+        bounded(request, limits, limits.binary),
         max_files=MAX_FILES,
         max_fields=MAX_FIELDS,
         max_part_size=OVERHEAD,
@@ -80,36 +75,6 @@ async def _multipart(request: Request, limits: BodyLimits) -> AsyncIterator[NewI
         await form.close()
 
 
-class _FormParser(MultiPartParser):
-    """Starlette's parser, which takes a form that breaks off for a whole one."""
-
-    spool_max_size = SPOOL_LIMIT
-    is_whole = False
-
-    def on_end(self) -> None:
-        self.is_whole = True
-
-    async def parse_whole(self) -> FormData:
-        """Raise InvalidRequest for what is no form, or not all of one."""
-        try:
-            return await self._parsed()
-        except BaseException:
-            for file in self._files_to_close_on_error:
-                file.close()
-            raise
-
-    async def _parsed(self) -> FormData:
-        try:
-            form = await self.parse()
-        except MultiPartException as error:
-            raise InvalidRequest.field("body", f"wants a multipart form as of RFC 7578: {error.message}") from None
-        except (KeyError, ValueError):
-            raise InvalidRequest.field("body", "wants a multipart form as of RFC 7578") from None
-        if not self.is_whole:
-            raise InvalidRequest.field("body", "wants a multipart form to its last boundary")
-        return form
-
-
 def _uploaded_file(form: FormData) -> tuple[UploadFile | None, list[FieldError]]:
     """Return the picture's part, or what is wrong with it."""
     files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
@@ -127,7 +92,7 @@ def _uploaded_file(form: FormData) -> tuple[UploadFile | None, list[FieldError]]
 
 @asynccontextmanager
 async def _json(request: Request, limits: BodyLimits, cpu: Executor) -> AsyncIterator[NewImage]:
-    async with _spooled(request, limits, limits.json) as body:
+    async with spooled(request, limits, limits.json) as body:
         # On the threads for heavy work: a body and what is made of it are some fifty megabytes at the worst, so few
         # may be taken apart at a time.
         content, payload, errors = await asyncio.get_running_loop().run_in_executor(cpu, _decoded_json, body)
@@ -170,49 +135,10 @@ def _decoded_picture(image_data: object) -> bytes:
 @asynccontextmanager
 async def _raw(request: Request, limits: BodyLimits) -> AsyncIterator[NewImage]:
     fields = _fields.read(query_values(request))
-    async with _spooled(request, limits, limits.binary) as payload:
+    async with spooled(request, limits, limits.binary) as payload:
         if payload.size == 0:
             raise InvalidRequest.field("body", _WANTS_BYTES)
         yield _assembled(payload, fields)
-
-
-@asynccontextmanager
-async def _spooled(request: Request, limits: BodyLimits, limit: int) -> AsyncIterator[Payload]:
-    with spool() as file:
-        size = 0
-        async for chunk in _bounded(request, limits, limit):
-            size += len(chunk)
-            await _write(file, chunk, on_disk=size > SPOOL_LIMIT)
-        yield Payload(file, size)
-
-
-async def _write(file: IO[bytes], chunk: bytes, *, on_disk: bool) -> None:
-    if on_disk:
-        await run_in_threadpool(file.write, chunk)
-    else:
-        file.write(chunk)
-
-
-async def _bounded(request: Request, limits: BodyLimits, limit: int) -> AsyncGenerator[bytes]:
-    """Yield the body, and raise PayloadTooLarge as soon as it is known to be over `limit` bytes."""
-    declared = request.headers.get("content-length", "")
-    if _LENGTH.fullmatch(declared) and int(declared) > limit:
-        raise limits.exceeded(limit)
-    size = 0
-    chunks = aiter(request.stream())
-    while (chunk := await _next(chunks)) is not None:
-        size += len(chunk)
-        if size > limit:
-            raise limits.exceeded(limit)
-        yield chunk
-
-
-async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
-    try:
-        async with asyncio.timeout(IDLE_TIMEOUT):
-            return await anext(chunks, None)
-    except TimeoutError:
-        raise RequestTimeout(f"Nothing more of the body came for {IDLE_TIMEOUT} seconds.") from None
 
 
 def _assembled(payload: Payload, fields: UploadFields) -> NewImage:

@@ -267,7 +267,7 @@ async def test_a_compressed_body(client: httpx.AsyncClient, settings: Settings, 
 
 async def test_a_client_that_falls_silent(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of a body, for longer than it may."""
-    monkeypatch.setattr("src.handlers.bodies.IDLE_TIMEOUT", 0.05)
+    monkeypatch.setattr("src.handlers.request_bodies.IDLE_TIMEOUT", 0.05)
 
     async def body() -> AsyncIterator[bytes]:
         yield DATA[:10]
