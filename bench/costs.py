@@ -8,25 +8,35 @@ read and write operations" and "DynamoDB item sizes").
 """
 
 import asyncio
+import datetime as dt
 import math
 import tempfile
+import uuid
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from src.models.claim import Claim
 from src.models.image import Image
 from src.models.page import ImageQuery
+from src.models.upload import Upload
 from src.models.usage import TagQuery
+from src.repositories.dynamodb_claims import DynamoDbClaimRepository
 from src.repositories.dynamodb_client import Table
 from src.repositories.dynamodb_images import DynamoDbImageRepository
 from src.repositories.dynamodb_items import Item, Key
+from src.repositories.dynamodb_uploads import DynamoDbUploadRepository
 from tests.support.emulator import Emulator
 from tests.support.images import make_image
 
 IMAGES = 200
 READ_UNIT = 4096  # bytes
 PLACEHOLDER = f"data:image/webp;base64,{'A' * 160}"  # of the usual length
-TYPES = {str: "S", bytes: "B", bool: "BOOL"}
+TYPES = {str: "S", bytes: "B", bool: "BOOL", int: "N"}
+# Of an operation, what has the same name in AWS's own request.
+EXPRESSIONS = {"item", "key", "condition_expression", "update_expression", "expression_attribute_values"}
 
 
 class CountingTable(Table):
@@ -80,18 +90,17 @@ class CountingTable(Table):
     async def write(self, operations: Sequence[Item]) -> None:
         items = []
         for operation in operations:
-            kind, what = ("Put", "item") if operation["type"] == "put" else ("Delete", "key")
-            item = {"TableName": self._name, what.title(): packed(operation[what])}
-            if "condition_expression" in operation:
-                item["ConditionExpression"] = operation["condition_expression"]
-            if "expression_attribute_values" in operation:
-                item["ExpressionAttributeValues"] = {":none": {"N": "0"}}
-            items.append({kind: item})
+            item = {"TableName": self._name}
+            for name, value in operation.items():
+                if name in EXPRESSIONS:
+                    item["".join(map(str.title, name.split("_")))] = value if isinstance(value, str) else packed(value)
+            items.append({operation["type"].title(): item})
         self._used(self._dynamodb.transact_write_items(TransactItems=items, ReturnConsumedCapacity="TOTAL"))
 
 
 def packed(item: Any) -> dict[str, Any]:
-    return {name: {TYPES[type(value)]: value} for name, value in item.items()}
+    values = {name: str(value) if type(value) is int else value for name, value in item.items()}
+    return {name: {TYPES[type(item[name])]: value} for name, value in values.items()}
 
 
 def _size(packed: dict[str, Any]) -> int:
@@ -103,7 +112,7 @@ def _size(packed: dict[str, Any]) -> int:
 
 
 def _unpacked(item: dict[str, Any]) -> Item:
-    return {name: value for name, typed in item.items() for value in typed.values()}
+    return {name: int(value) if kind == "N" else value for name, typed in item.items() for kind, value in typed.items()}
 
 
 async def count(table: CountingTable) -> None:
@@ -118,7 +127,17 @@ async def count(table: CountingTable) -> None:
     tagged = _image(("cat", "garden", "walk"))
     await row("upload without tags", repository.add(plain))
     await row("upload with 3 tags", repository.add(tagged))
+    retagged = msgspec.structs.replace(tagged, tags=("cat", "garden", "sun"), version=2)
+    await row("change of the description", repository.replace(tagged, described := _described(tagged)))
+    await row("change of one of 3 tags", repository.replace(described, retagged))
     await row("delete with 3 tags", repository.remove(tagged.image_id))
+    claims, claim = DynamoDbClaimRepository(table), _claim()
+    await row("an Idempotency-Key: to take it", claims.take(claim))
+    await row("upload without tags, with the key", repository.add(_image(()), claim=claim))
+    uploads, declared = DynamoDbUploadRepository(table), _image(())
+    await row("direct upload: to declare it", uploads.declare(_upload(declared)))
+    await row("... to read and pin it", _read_and_pin(uploads, declared))
+    await row("... to complete it, without tags", repository.add(declared, completes=True))
     for _ in range(IMAGES):
         await repository.add(_image(("cat", "garden", "walk")))
     await row("get", repository.get(plain.image_id))
@@ -127,6 +146,32 @@ async def count(table: CountingTable) -> None:
     await row("the usage of a user", repository.usage("ann"))
     for name, user, tags in (("of a user", "ann", ()), ("of all", None, ()), ("of a user with a tag", "ann", ("cat",))):
         await row(f"a page of 20 {name}", repository.list(ImageQuery(user_id=user, tags=tags, limit=20)))
+
+
+def _described(image: Image) -> Image:
+    return msgspec.structs.replace(image, description="a walk in the garden", version=2)
+
+
+def _claim() -> Claim:
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1)
+    key = {"scope": "anonymous", "key": uuid.uuid4().hex, "fingerprint": "0" * 64, "token": uuid.uuid4().hex}
+    return Claim(**key, locked_until=soon, expires_at=soon)
+
+
+def _upload(image: Image) -> Upload:
+    return Upload(
+        image_id=image.image_id,
+        user_id=image.user_id,
+        filename=image.filename,
+        content_type=image.content_type,
+        size=image.size,
+        expires_at=image.created_at,
+    )
+
+
+async def _read_and_pin(uploads: DynamoDbUploadRepository, image: Image) -> None:
+    await uploads.get(image.image_id)
+    await uploads.pin(image.image_id, image.sha256)
 
 
 def _image(tags: tuple[str, ...]) -> Image:

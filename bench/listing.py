@@ -101,7 +101,7 @@ def fill_table(client: Any, name: str, repository: DynamoDbImageRepository, numb
     counters: Counter[tuple[str, str, str]] = Counter()
     items: list[Item] = []
     for image in images(number):
-        items += [operation["item"] for operation in repository._puts(image, guarded=False)]
+        items += [operation["item"] for operation in repository._puts(image, guarded=False, attempt="0" * 32)]
         for key, amounts in additions(image, 1):
             counters.update({(key["pk"], key["sk"], what): amount for what, amount in amounts.items()})
     puts = [{"PutRequest": {"Item": packed(item)}} for item in items]

@@ -1,16 +1,15 @@
 """The bytes of an upload on their way in: in memory while small, else in a temporary file without a name."""
 
-import base64
+import binascii
 import hashlib
-import re
+import os
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
-SPOOL_LIMIT = 1024 * 1024  # bytes that a payload may hold in memory
+SPOOL_LIMIT = 256 * 1024  # bytes that a payload may hold in memory: a hundred come in at a time
 
-
-_WHITESPACE = re.compile(rb"\s")
+_WHITESPACE = b" \t\n\r\f\v"
 
 
 class Payload:
@@ -20,6 +19,7 @@ class Payload:
         self._file = file
         self.size = size
         self._bytes: bytes | None = None
+        self._sha256: str | None = None
 
     @classmethod
     def of(cls, data: bytes) -> "Payload":
@@ -34,6 +34,9 @@ class Payload:
 
     def open(self) -> IO[bytes]:
         """Return the file, at its beginning. There is one position: one reader at a time."""
+        # By way of the end, since a buffered file may move within its buffer alone; but libvips, which reads by the
+        # descriptor, has moved that.
+        self._file.seek(0, os.SEEK_END)
         self._file.seek(0)
         return self._file
 
@@ -51,11 +54,14 @@ class Payload:
         return head, file.read(length)
 
     def sha256(self) -> str:
-        digest = hashlib.sha256()
-        file = self.open()
-        while chunk := file.read(SPOOL_LIMIT):
-            digest.update(chunk)
-        return digest.hexdigest()
+        """Return the SHA-256 of the bytes in hex. It is computed once."""
+        if self._sha256 is None:
+            digest = hashlib.sha256()
+            file = self.open()
+            while chunk := file.read(SPOOL_LIMIT):
+                digest.update(chunk)
+            self._sha256 = digest.hexdigest()
+        return self._sha256
 
     def close(self) -> None:
         self._file.close()
@@ -75,10 +81,15 @@ def decode_base64(text: str) -> bytes:
         header, comma, text = text.partition(",")
         if not comma or not header.lower().endswith(";base64"):
             raise ValueError("wants a data URI of the form data:image/...;base64,...")
-    encoded = text.encode()
-    if _WHITESPACE.search(encoded):
-        encoded = b"".join(encoded.split())
     try:
-        return base64.b64decode(encoded, validate=True)
+        return _decoded(text)
+    except ValueError:
+        compact = text.encode().translate(None, _WHITESPACE)
+    try:
+        return _decoded(compact)
     except ValueError as error:
         raise ValueError("wants base64 (RFC 4648) or a base64 data URI") from error
+
+
+def _decoded(text: str | bytes) -> bytes:
+    return binascii.a2b_base64(text, strict_mode=True)  # base64.b64decode would make a copy of the text first

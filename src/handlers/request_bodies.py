@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import IO
@@ -16,6 +17,8 @@ from ..common.payload import SPOOL_LIMIT, Payload, spool
 from .body_limits import BodyLimits
 
 IDLE_TIMEOUT = 20  # seconds that a client may keep silent in the middle of a body
+GRACE = 30  # seconds of waiting for a body, before its rate counts
+MINIMUM_RATE = 8 * 1024  # bytes a second, on average
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
@@ -38,24 +41,33 @@ async def _write(file: IO[bytes], chunk: bytes, *, on_disk: bool) -> None:
 
 
 async def bounded(request: Request, limits: BodyLimits, limit: int) -> AsyncGenerator[bytes]:
-    """Yield the body, and raise PayloadTooLarge as soon as it is known to be over `limit` bytes."""
+    """Yield the body. Raises PayloadTooLarge as soon as it is known to be over `limit` bytes, and RequestTimeout."""
     declared = request.headers.get("content-length", "")
     if _LENGTH.fullmatch(declared) and int(declared) > limit:
         raise limits.exceeded(limit)
     size = 0
+    waited = 0.0  # for the client: that the service is slow itself is no fault of the body
     chunks = aiter(request.stream())
-    while (chunk := await _next(chunks)) is not None:
+    while True:
+        asked = time.monotonic()
+        chunk = await _next(chunks, GRACE + size / MINIMUM_RATE - waited)
+        if chunk is None:
+            return
+        waited += time.monotonic() - asked
         size += len(chunk)
         if size > limit:
             raise limits.exceeded(limit)
         yield chunk
 
 
-async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
+async def _next(chunks: AsyncIterator[bytes], time_left: float) -> bytes | None:
+    """Return the next piece of a body, None at its end. Raises RequestTimeout, but not if it is there already."""
     try:
-        async with asyncio.timeout(IDLE_TIMEOUT):
+        async with asyncio.timeout(min(IDLE_TIMEOUT, time_left)):
             return await anext(chunks, None)
     except TimeoutError:
+        if time_left < IDLE_TIMEOUT:
+            raise RequestTimeout(f"The body came in at less than {MINIMUM_RATE} bytes a second.") from None
         raise RequestTimeout(f"Nothing more of the body came for {IDLE_TIMEOUT} seconds.") from None
 
 

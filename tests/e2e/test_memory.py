@@ -1,5 +1,6 @@
-"""A hundred uploads that are refused, several at a time: what they cost, and that nothing of them is left."""
+"""A hundred uploads at a time: what they cost, and that of those that are refused nothing is left."""
 
+import asyncio
 import base64
 import itertools
 import logging
@@ -9,17 +10,20 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from PIL import Image
 
+from tests.support.crowd import bodies, large_png, upload_at_once
 from tests.support.pictures import ENCODERS, encode, noise, picture, png_bomb
 from tests.support.server import Server
 
 log = logging.getLogger(__name__)
 
 MOST_MEMORY = 400_000_000  # bytes
+MOST_FOR_UPLOADS = 300_000_000  # bytes
 MAX_IMAGE_SIZE = 10_485_760  # bytes; the default
 CLIENTS = 8
 REQUESTS = 100
@@ -164,3 +168,14 @@ def test_the_costliest_jpeg(fresh: Server) -> None:
     data = cut(encode(gradient(LARGE), "jpeg", progressive=True, subsampling=0))
     assert send_all(fresh, {"JPEG": (422, raw(data))}, ["JPEG"] * 6) == []
     assert fresh.peak_rss() < MOST_MEMORY
+
+
+def test_a_hundred_large_uploads_at_once(fresh: Server) -> None:
+    """None of them is ever in memory as a whole: together they have a gigabyte."""
+    kinds = bodies(large_png(MAX_IMAGE_SIZE))
+    uploads = [kinds["raw"], kinds["multipart"]] * (REQUESTS // 2)
+    statuses = asyncio.run(upload_at_once(urlsplit(fresh.url).netloc, uploads))
+    assert statuses == [201] * REQUESTS
+    peak = fresh.peak_rss()
+    log.info("peak RSS: %d MB", peak // 1_000_000)
+    assert peak < MOST_FOR_UPLOADS

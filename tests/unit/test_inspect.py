@@ -3,6 +3,7 @@
 import base64
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from io import BytesIO
 
 import pytest
@@ -22,7 +23,8 @@ WHITE = (255, 255, 255)
 
 
 def inspect(data: bytes) -> Picture:
-    return INSPECTOR.inspect(Payload.of(data))
+    with closing(Payload.of(data)) as payload:
+        return INSPECTOR.inspect(payload)
 
 
 def opened_placeholder(found: Picture) -> Image.Image:

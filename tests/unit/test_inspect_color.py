@@ -1,6 +1,7 @@
 """The dominant colour: of whatever colour space, as a viewer would show it."""
 
 import struct
+from contextlib import closing
 
 import pytest
 from PIL import Image, ImageCms
@@ -16,7 +17,8 @@ PROFILED = ["jpeg", "png", "webp", "avif", "tiff"]  # GIF holds none
 
 
 def color_of(data: bytes) -> tuple[int, int, int]:
-    color = INSPECTOR.inspect(Payload.of(data)).color
+    with closing(Payload.of(data)) as payload:
+        color = INSPECTOR.inspect(payload).color
     assert len(color) == 7
     assert color[0] == "#"
     assert color == color.lower()

@@ -4,7 +4,7 @@ import random
 import struct
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from io import BytesIO
 
 import pytest
@@ -42,7 +42,8 @@ WHOLE = {name: noise(100, 80, name) for name in ENCODERS} | {
 
 
 def inspect(data: bytes) -> Picture:
-    return INSPECTOR.inspect(Payload.of(data))
+    with closing(Payload.of(data)) as payload:
+        return INSPECTOR.inspect(payload)
 
 
 def is_refused(data: bytes) -> bool:
@@ -166,8 +167,8 @@ def test_a_bomb_is_refused_by_its_header(edge: int) -> None:
     """A few kilobytes that decode to up to 900 million pixels: refused before they are."""
     data = png_bomb(edge, edge)
     started = time.process_time()
-    with pytest.raises(TooManyPixels, match=f"{edge * edge} pixels"):
-        Inspector(max_pixels=50_000_000).inspect(Payload.of(data))
+    with pytest.raises(TooManyPixels, match=f"{edge * edge} pixels"), closing(Payload.of(data)) as payload:
+        Inspector(max_pixels=50_000_000).inspect(payload)
     assert time.process_time() - started < 0.5
 
 
