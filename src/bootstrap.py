@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,17 +20,32 @@ from .imaging.memory import MemoryBudget
 from .repositories.aws_credentials import CredentialSource, provider_chain
 from .repositories.key_file import load_or_create_key
 from .repositories.object_store import LocalObjectStore, S3ObjectStore
-from .repositories.ports import ImageRepository, ObjectStore
+from .repositories.ports import Audit, ClaimRepository, ImageRepository, ObjectStore, UploadRepository
+from .repositories.sqlite_audit import SqliteAudit
+from .repositories.sqlite_claims import SqliteClaimRepository
+from .repositories.sqlite_database import SqliteDatabase
 from .repositories.sqlite_images import SqliteImageRepository
+from .repositories.sqlite_uploads import SqliteUploadRepository
 from .services.content_links import ContentLinks, KeySource
+from .services.housekeeping import Housekeeper
+from .services.idempotency import IdempotencyService
 from .services.image_service import ImageService
 from .services.inspection import InspectionService
 from .services.link_service import LinkService
+from .services.reconciler import Reconciler
 from .services.rendition_service import RenditionService
+from .services.upload_service import UploadService
 
 NICENESS = 10  # of the threads that decode and encode
 LOCALSTACK = "http://localhost:4566"
 LOCALSTACK_CREDENTIALS = Credentials("test", "test")
+
+
+class Repositories(NamedTuple):
+    images: ImageRepository
+    uploads: UploadRepository
+    claims: ClaimRepository
+    audit: Audit
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +53,10 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: Settings
     images: ImageService
+    uploads: UploadService
+    idempotency: IdempotencyService
+    housekeeper: Housekeeper
+    reconciler: Reconciler
     links: LinkService
     contents: ContentLinks
     renditions: RenditionService
@@ -61,7 +81,7 @@ def _build_local(settings: Settings) -> Services:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         keys = settings.url_signing_keys or (load_or_create_key(directory / "url_signing_key"),)
-        repository = SqliteImageRepository(directory / "images.sqlite3")
+        database = SqliteDatabase(directory / "images.sqlite3")
         objects = LocalObjectStore(_made(directory / "objects"))
         sync(directory)
         sync(directory.parent)
@@ -77,14 +97,23 @@ def _build_local(settings: Settings) -> Services:
         default_life=settings.presigned_url_expiration,
         public_endpoint=settings.public_endpoint,
     )
-    return _services(settings, repository, objects, links, _fixed(keys))
+    repositories = Repositories(
+        SqliteImageRepository(database),
+        SqliteUploadRepository(database),
+        SqliteClaimRepository(database),
+        SqliteAudit(database),
+    )
+    return _services(settings, repositories, objects, links, _fixed(keys))
 
 
 def _build_aws(settings: Settings) -> Services:
     # Here, since the AWS SDK takes longer to import than all of the embedded home.
+    from .repositories.dynamodb_audit import DynamoDbAudit
+    from .repositories.dynamodb_claims import DynamoDbClaimRepository
     from .repositories.dynamodb_client import open_table
     from .repositories.dynamodb_images import DynamoDbImageRepository
     from .repositories.dynamodb_keys import StoredKeys
+    from .repositories.dynamodb_uploads import DynamoDbUploadRepository
 
     endpoint = settings.endpoint or (LOCALSTACK if settings.use_localstack else None)
     s3_endpoint = settings.s3_endpoint or endpoint
@@ -103,15 +132,24 @@ def _build_aws(settings: Settings) -> Services:
         default_life=settings.presigned_url_expiration,
         public_endpoint=public_endpoint or bucket_url,
         objects_path=f"/{settings.bucket_name}/" if public_endpoint else "/",
+        bucket=settings.bucket_name,
     )
     keys = _fixed(settings.url_signing_keys) if settings.url_signing_keys else StoredKeys(table)
     objects = S3ObjectStore(settings.bucket_name, region=settings.region, endpoint=s3_endpoint, credentials=credentials)
-    return _services(settings, DynamoDbImageRepository(table), objects, links, keys)
+    repositories = Repositories(
+        DynamoDbImageRepository(table),
+        DynamoDbUploadRepository(table),
+        DynamoDbClaimRepository(table),
+        DynamoDbAudit(table),
+    )
+    return _services(settings, repositories, objects, links, keys)
 
 
 def _services(
-    settings: Settings, repository: ImageRepository, objects: ObjectStore, links: LinkService, keys: KeySource
+    settings: Settings, repositories: Repositories, objects: ObjectStore, links: LinkService, keys: KeySource
 ) -> Services:
+    repository, uploads, claims, audit = repositories
+    housekeeper = Housekeeper(uploads=uploads, claims=claims, objects=objects)
     # libvips lets go of the GIL; more threads than cores would only hold more pictures in memory.
     cpu = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="cpu", initializer=_yield(settings.workers))
     memory = MemoryBudget.for_pictures(settings.max_image_pixels)
@@ -123,6 +161,19 @@ def _services(
     return Services(
         settings=settings,
         images=ImageService(repository=repository, objects=objects, inspection=inspection),
+        uploads=UploadService(
+            uploads=uploads,
+            claims=claims,
+            repository=repository,
+            objects=objects,
+            inspection=inspection,
+            max_size=settings.max_image_size,
+        ),
+        idempotency=IdempotencyService(claims),
+        housekeeper=housekeeper,
+        reconciler=Reconciler(
+            repository=repository, uploads=uploads, objects=objects, audit=audit, housekeeper=housekeeper
+        ),
         links=links,
         contents=ContentLinks(keys),
         renditions=renditions,

@@ -1,16 +1,22 @@
 """The `image-service` command: parse, call, print."""
 
+import asyncio
+import datetime as dt
 import os
+import re
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import click
 
 from . import VERSION
 from .common.config import Settings
-from .common.errors import ConfigurationError
-from .handlers import server
+from .common.errors import ConfigurationError, ServiceError
+from .handlers import reconciliation, server
 
 CONFIGURATION_EXIT = 2
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,11 +38,53 @@ def serve(**options: str | None) -> None:
     URL once it answers; the log goes to standard error. Exits with 0, or with 2 and one line that says why if it
     can't start.
     """
+    with _configured(options) as settings:
+        server.serve(settings, announce=lambda url: click.echo(f"Image Service is ready at {url}"))
+
+
+class _Duration(click.ParamType[dt.timedelta]):
+    """A number with a unit: 30s, 15m, 1h, 2d."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.timedelta:
+        if isinstance(value, dt.timedelta):
+            return value
+        match = re.fullmatch(r"([0-9]{1,6})([smhd])", str(value))
+        if match is None:
+            self.fail(f"got {value!r}, wants a number with a unit such as 90s, 15m, 1h or 2d", param, ctx)
+        return dt.timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option(
+    "--older-than",
+    type=_Duration(),
+    default="1h",
+    show_default=True,
+    help="Leave alone what is younger: a request may still be at it. 0s is for when nothing runs.",
+)
+@click.option("--storage", help="Where images live: local (files and SQLite) or aws (STORAGE, local).")
+@click.option("--data-dir", help="Directory that holds everything (DATA_DIR, ./data).")
+def reconcile(*, dry_run: bool, older_than: dt.timedelta, **options: str | None) -> None:
+    """Find and remove what crashes have left behind, and mend what does not agree with the records.
+
+    Prints one line for each finding and a summary. A record whose object is missing is only reported. Exits with 0 if
+    nothing is left, with 1 if something is, with 2 and one line that says why if it can't start.
+    """
+    with _configured(options) as settings:
+        is_clean = asyncio.run(reconciliation.run(settings, older_than=older_than, dry_run=dry_run))
+    sys.exit(0 if is_clean else 1)
+
+
+@contextmanager
+def _configured(options: Mapping[str, str | None]) -> Iterator[Settings]:
+    """Read the settings, over which options win; a setting that does not allow a start ends the process."""
     # Server processes read the environment themselves.
     os.environ.update({name.upper(): value for name, value in options.items() if value is not None})
     try:
-        settings = Settings.from_environment(os.environ)
-        server.serve(settings, announce=lambda url: click.echo(f"Image Service is ready at {url}"))
-    except ConfigurationError as error:
+        yield Settings.from_environment(os.environ)
+    except (ConfigurationError, ServiceError) as error:
         click.echo(f"image-service: {error}", err=True)
         sys.exit(CONFIGURATION_EXIT)

@@ -24,7 +24,7 @@ ID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 # What differs from one run to the next, in the order in which it is replaced.
 VARYING = (
     (re.compile(ID), "ID"),
-    (re.compile(r"objects/originals/\w\w/"), "objects/originals/XX/"),
+    (re.compile(r"(originals|incoming)/\w\w/"), r"\1/XX/"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "TIME"),
     (re.compile(r'"request_id":"[0-9a-f]{32}"'), '"request_id":"REQUEST"'),
     (re.compile(r"X-Amz-Signature=[0-9a-f]+…?"), "X-Amz-Signature=SIGNATURE"),
@@ -107,7 +107,7 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
 def test_the_walk_is_as_it_was_written_down(own_server: Server, tmp_path: Path) -> None:
     """Every command of the README's walk runs, and prints what stands there."""
     (tmp_path / "cat.jpg").write_bytes(picture("jpeg", 350, 206))
-    walk = "".join(CONSOLE.findall(README.partition("## A walk through it")[2].partition("## API")[0]))
+    walk = "".join(CONSOLE.findall(README.partition("## A walk through it")[2].partition("### Renditions")[0]))
     steps = [step.partition("\n") for step in walk.split("$ ", 1)[1].split("\n$ ")]
     assert len(steps) > 8
     script = "\n".join(f"{command}\nprintf '\\x1e'" for command, _, _ in steps)

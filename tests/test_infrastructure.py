@@ -71,6 +71,7 @@ def test_the_role_may_only_do_what_it_names() -> None:
     bucket = "arn:${AWS::Partition}:s3:::${BucketName}"
     table = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${TableName}"
     assert allowed == {
+        f"{bucket}/incoming/*": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
         f"{bucket}/originals/*": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
         f"{bucket}/renditions/*": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
         bucket: "s3:ListBucket",

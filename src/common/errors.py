@@ -7,10 +7,18 @@ ServiceError
 │   └── LinkExpired
 ├── NotFound
 │   ├── ImageNotFound
+│   ├── UploadNotFound
 │   ├── ObjectNotFound
 │   └── RouteNotFound
 ├── MethodNotAllowed
 ├── RequestTimeout
+├── Conflict                    with what is there, or is going on
+│   ├── UploadIncomplete
+│   ├── UploadCompleted
+│   ├── UploadChanged
+│   └── RequestInProgress
+├── PreconditionFailed          If-Match
+├── IdempotencyKeyReused
 ├── PayloadTooLarge
 ├── UnsupportedRequestBody      the request's own Content-Type
 ├── UnsupportedImageFormat      the bytes are not of a format that is accepted
@@ -20,7 +28,8 @@ ServiceError
 │   ├── UndecodableImage
 │   ├── TooManyPixels
 │   ├── ActiveContent
-│   └── DimensionsMismatch
+│   ├── DimensionsMismatch
+│   └── UploadMismatch
 ├── Overloaded                  more is waiting than is worth waiting for
 ├── InternalError               what nobody foresaw
 └── StoreError                  a store failed; the request did not
@@ -95,6 +104,14 @@ class ImageNotFound(NotFound):
         super().__init__(f"There is no image {image_id}.")
 
 
+class UploadNotFound(NotFound):
+    code = "upload_not_found"
+    title = "No such upload"
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(f"There is no upload {image_id}.")
+
+
 class ObjectNotFound(NotFound):
     code = "object_not_found"
     title = "No such object"
@@ -113,6 +130,40 @@ class MethodNotAllowed(ServiceError):
 class RequestTimeout(ServiceError):
     code = "request_timeout"
     title = "The client stopped in the middle of its request"
+
+
+class Conflict(ServiceError):
+    """Abstract: it can't be done as things are."""
+
+
+class UploadIncomplete(Conflict):
+    code = "upload_incomplete"
+    title = "Nothing has been uploaded yet"
+
+
+class UploadCompleted(Conflict):
+    code = "upload_completed"
+    title = "The upload is an image already"
+
+
+class UploadChanged(Conflict):
+    code = "upload_changed"
+    title = "Other bytes were uploaded before"
+
+
+class RequestInProgress(Conflict):
+    code = "request_in_progress"
+    title = "A request with the same Idempotency-Key is being carried out"
+
+
+class PreconditionFailed(ServiceError):
+    code = "precondition_failed"
+    title = "The image is not the one that If-Match names"
+
+
+class IdempotencyKeyReused(ServiceError):
+    code = "idempotency_key_reused"
+    title = "The Idempotency-Key belongs to another request"
 
 
 class PayloadTooLarge(ServiceError):
@@ -166,6 +217,11 @@ class ActiveContent(UnacceptableImage):
 class DimensionsMismatch(UnacceptableImage):
     code = "dimensions_mismatch"
     title = "The picture has other dimensions than stated"
+
+
+class UploadMismatch(UnacceptableImage):
+    code = "upload_mismatch"
+    title = "The file is not what was declared"
 
 
 class Overloaded(ServiceError):

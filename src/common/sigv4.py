@@ -18,7 +18,7 @@ from .errors import LinkExpired, SignatureInvalid
 ALGORITHM = "AWS4-HMAC-SHA256"
 LONGEST_LIFE = 604_800  # seconds: what S3 allows
 CLOCK_SKEW = dt.timedelta(minutes=15)
-_TIME = "%Y%m%dT%H%M%SZ"
+TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 _INTEGER = re.compile(r"[0-9]{1,6}")
 
 
@@ -58,8 +58,8 @@ def presign(
     scheme, _, host = origin.partition("://")
     host = host_header(scheme, host)
     started = now.astimezone(dt.UTC).replace(microsecond=0)
-    time = started.strftime(_TIME)
-    scope = f"{time[:8]}/{region}/s3/aws4_request"
+    time = started.strftime(TIME_FORMAT)
+    scope = scope_of(time, region)
     query = {
         **(parameters or {}),
         "X-Amz-Algorithm": ALGORITHM,
@@ -101,7 +101,7 @@ def verify(
     time = values.get("X-Amz-Date", "")
     access_key_id, _, scope = values.get("X-Amz-Credential", "").partition("/")
     try:
-        started = dt.datetime.strptime(time, _TIME).replace(tzinfo=dt.UTC)
+        started = dt.datetime.strptime(time, TIME_FORMAT).replace(tzinfo=dt.UTC)
     except ValueError:
         raise SignatureInvalid("The link carries no valid X-Amz-Date.") from None
     expires_in = values.get("X-Amz-Expires", "")
@@ -110,7 +110,7 @@ def verify(
         secret is None
         or values.get("X-Amz-Algorithm") != ALGORITHM
         or values.get("X-Amz-SignedHeaders") != "host"
-        or scope != f"{time[:8]}/{region}/s3/aws4_request"
+        or scope != scope_of(time, region)
         or not _INTEGER.fullmatch(expires_in)
         or not 1 <= int(expires_in) <= LONGEST_LIFE
     ):
@@ -155,7 +155,17 @@ def _canonical_request(method: str, encoded_path: str, canonical_query: str, hos
 
 def _signature(secret: str, time: str, scope: str, canonical_request: str) -> str:
     digest = hashlib.sha256(canonical_request.encode()).hexdigest()
-    return _hmac(_signing_key(secret, scope), f"{ALGORITHM}\n{time}\n{scope}\n{digest}").hex()
+    return sign(secret, scope, f"{ALGORITHM}\n{time}\n{scope}\n{digest}")
+
+
+def scope_of(time: str, region: str) -> str:
+    """Return the credential scope of something signed at `time`, which is as TIME_FORMAT has it."""
+    return f"{time[:8]}/{region}/s3/aws4_request"
+
+
+def sign(secret: str, scope: str, string_to_sign: str) -> str:
+    """Return the signature, in hex."""
+    return _hmac(_signing_key(secret, scope), string_to_sign).hex()
 
 
 @lru_cache(maxsize=16)

@@ -14,6 +14,7 @@ MAX_USER_ID_LENGTH = 128
 LAST_CHARACTER = "\U0010ffff"  # Unicode's last, which is none: it bounds ranges of texts, so texts must not hold it
 
 _TEXT_DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _USER_ID = re.compile(r"[A-Za-z0-9._@:|+-]{1,128}")
 
 
@@ -82,6 +83,13 @@ def normal_filename(text: str) -> str:
     if name in ("", ".", ".."):
         raise ValueError("wants the name of a file")
     return name
+
+
+def normal_sha256(text: str) -> str:
+    digest = text.lower()
+    if not _SHA256.fullmatch(digest):
+        raise ValueError("wants a SHA-256 in 64 hex digits")
+    return digest
 
 
 def normal_moment(text: str) -> dt.datetime:

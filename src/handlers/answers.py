@@ -1,5 +1,6 @@
 """Small helpers that answers share."""
 
+import re
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
@@ -8,11 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..bootstrap import Services
+from ..common.errors import InvalidRequest
+from ..models.claim import Outcome
+from ..models.image import Image
 from .body_limits import BodyLimits
 
 REVALIDATE = "private, no-cache"
 # For what holds a link: a cache that revalidated it, and was told that the image is the same, would serve an old link.
 NO_STORE = "private, no-store"
+
+_KEY = re.compile(r"[!-~]{1,255}")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -56,10 +62,42 @@ def next_link(request: Request, path: str, last_key: msgspec.Struct | None) -> d
     return {"Link": f'<{prefix_of(request)}{path}?{urlencode(query)}>; rel="next"'}
 
 
+def etag_of(image: Image) -> str:
+    return f'"{image.image_id}.{image.version}"'
+
+
+def image_response(request: Request, outcome: Outcome) -> Response:
+    """Answer an upload: 201 with the new image, or 200 with one that there was already."""
+    image = outcome.image
+    request.state.image_id = image.image_id
+    headers = {"Location": f"{prefix_of(request)}/images/{image.image_id}", "ETag": etag_of(image)}
+    return json_response(image, status=201 if outcome.is_new else 200, headers=headers)
+
+
+def idempotency_key(request: Request) -> str | None:
+    """Return the Idempotency-Key. Raises InvalidRequest if it can't be one."""
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
+        raise InvalidRequest.field("Idempotency-Key", "wants 1 to 255 visible ASCII characters")
+    return keys[0]
+
+
 def matches_etag(request: Request, etag: str) -> bool:
     """Tell whether If-None-Match holds the tag (RFC 9110, 13.1.2: weak comparison, or `*`)."""
-    value = request.headers.get("if-none-match")
-    if value is None:
-        return False
-    tags = [tag.strip().removeprefix("W/") for tag in value.split(",")]
+    tags = [tag.removeprefix("W/") for tag in _tags(request, "if-none-match")]
     return "*" in tags or etag.removeprefix("W/") in tags
+
+
+def is_wanted(request: Request, etag: str) -> bool:
+    """Tell whether If-Match is absent or holds the tag (RFC 9110, 13.1.1: strong comparison, or `*`)."""
+    if "if-match" not in request.headers:
+        return True
+    tags = _tags(request, "if-match")
+    return "*" in tags or etag in tags
+
+
+def _tags(request: Request, header: str) -> list[str]:
+    """Return the members of a list, which may stand in several lines (RFC 9110, 5.3)."""
+    return [tag.strip() for line in request.headers.getlist(header) for tag in line.split(",")]

@@ -1,5 +1,6 @@
 """The ASGI application: routes, error handling, lifespan."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,13 +19,16 @@ from ..common.errors import ServiceError
 from ..services.link_service import OBJECTS_PATH
 from .answers import prefix_of
 from .body_limits import BodyLimits
+from .changes import delete_image, delete_images, update_image
 from .content import get_content
 from .context import RequestContext, on_http_exception, on_service_error
 from .counts import get_usage, list_tags
 from .health import healthz, limits, readyz
-from .images import delete_image, get_image, list_images, upload
+from .images import get_image, list_images, upload
+from .object_forms import receive_form
 from .objects import serve_object
 from .openapi import docs_asset, docs_page, openapi_json
+from .uploads import cancel_upload, complete_upload, declare_upload, get_upload
 
 
 async def home(request: Request) -> Response:
@@ -34,9 +38,15 @@ async def home(request: Request) -> Response:
 ROUTES = (
     Route("/images", upload, methods=["POST"]),
     Route("/images", list_images, methods=["GET"]),
+    Route("/images/delete", delete_images, methods=["POST"]),
     Route("/images/{image_id}", get_image, methods=["GET"]),
     Route("/images/{image_id}/content", get_content, methods=["GET"]),
+    Route("/images/{image_id}", update_image, methods=["PATCH"]),
     Route("/images/{image_id}", delete_image, methods=["DELETE"]),
+    Route("/uploads", declare_upload, methods=["POST"]),
+    Route("/uploads/{image_id}", get_upload, methods=["GET"]),
+    Route("/uploads/{image_id}", cancel_upload, methods=["DELETE"]),
+    Route("/uploads/{image_id}/complete", complete_upload, methods=["POST"]),
     Route("/tags", list_tags, methods=["GET"]),
     Route("/usage", get_usage, methods=["GET"]),
     Route("/healthz", healthz, methods=["GET"]),
@@ -48,8 +58,11 @@ ROUTES = (
     Route("/", home, methods=["GET"]),
 )
 
-# In the aws home, links lead to S3.
-OBJECT_ROUTES = (Route(OBJECTS_PATH + "{key:path}", serve_object, methods=["GET"]),)
+# In the aws home, links lead to S3, and forms too.
+OBJECT_ROUTES = (
+    Route(OBJECTS_PATH, receive_form, methods=["POST"]),
+    Route(OBJECTS_PATH + "{key:path}", serve_object, methods=["GET"]),
+)
 
 
 def create_app(services: Services, *, carried_body: int | None = None) -> Starlette:
@@ -57,7 +70,10 @@ def create_app(services: Services, *, carried_body: int | None = None) -> Starle
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        sweeps = asyncio.create_task(services.housekeeper.run()) if services.settings.storage == "local" else None
         yield
+        if sweeps:
+            sweeps.cancel()
         await services.close()
 
     app = Starlette(

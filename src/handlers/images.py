@@ -7,15 +7,38 @@ from spectree import Response as Answers
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..models.claim import Outcome
 from ..models.image import Image
 from ..models.page import ImageQuery
-from .answers import NO_STORE, body_limits_of, json_response, matches_etag, next_link, origin_of, prefix_of, services_of
+from ..services.idempotency import fingerprint_of_image
+from .answers import (
+    NO_STORE,
+    body_limits_of,
+    etag_of,
+    idempotency_key,
+    image_response,
+    json_response,
+    matches_etag,
+    next_link,
+    origin_of,
+    services_of,
+)
 from .bodies import new_image
 from .content import link_for, varies
 from .openapi import IMAGE_ID, STORE_PROBLEMS, spec
-from .parameters import Reader, no_parameters, query_values
+from .parameters import Reader, query_values
 from .queries import ImageParameters, ListParameters
-from .schemas import Cursor, ImageList, JsonUpload, LinkedImage, ListedImage, MultipartUpload, Problem, UploadFields
+from .schemas import (
+    Cursor,
+    IdempotencyHeader,
+    ImageList,
+    JsonUpload,
+    LinkedImage,
+    ListedImage,
+    MultipartUpload,
+    Problem,
+    UploadFields,
+)
 
 THUMBNAIL = {"width": "320", "height": "320", "fit": "inside"}
 
@@ -25,12 +48,14 @@ _image_parameters = Reader(ImageParameters)
 
 @spec.validate(
     query=UploadFields,
+    headers=IdempotencyHeader,
     form=MultipartUpload,
     json=JsonUpload,
     resp=Answers(
         HTTP_201=Image,
         HTTP_200=(Image, "on_duplicate=return found the owner's image of the same bytes"),
         HTTP_400=Problem,
+        HTTP_409=Problem,
         HTTP_413=Problem,
         HTTP_415=Problem,
         HTTP_422=Problem,
@@ -46,12 +71,13 @@ async def upload(request: Request) -> Response:
     The picture comes as the part `file` of a form, in base64 in a JSON object, or as the body itself with the fields
     in the query. What it is is found out from its bytes; what is not acceptable is refused and leaves nothing behind.
     """
-    services = services_of(request)
+    services, key = services_of(request), idempotency_key(request)
     async with new_image(request, limits=body_limits_of(request), cpu=services.cpu) as new:
-        image, created = await services.images.upload(new)
-    request.state.image_id = image.image_id
-    headers = {"Location": f"{prefix_of(request)}/images/{image.image_id}", "ETag": _etag(image)}
-    return json_response(image, status=201 if created else 200, headers=headers)
+        fingerprint = await fingerprint_of_image(new) if key else ""
+        outcome = await services.idempotency.run(
+            key, fingerprint, lambda claim: services.images.upload(new, claim=claim), result=Outcome
+        )
+    return image_response(request, outcome)
 
 
 @spec.validate(
@@ -92,27 +118,13 @@ async def get_image(request: Request) -> Response:
     """Get an image and a link to its bytes, or to a rendition."""
     parameters = _image_parameters.read(query_values(request))
     image = await services_of(request).images.get(request.path_params["image_id"])
-    etag = _etag(image)
+    etag = etag_of(image)
     headers = {"ETag": etag, "Cache-Control": NO_STORE, **varies(parameters)}
     if matches_etag(request, etag):
         return Response(status_code=304, headers=headers)
     link = await link_for(request, image, parameters)
     body = LinkedImage(**msgspec.structs.asdict(image), url=link.url, expires_at=link.expires_at)
     return json_response(body, headers=headers)
-
-
-@spec.validate(
-    resp=Answers(HTTP_204=None, HTTP_400=Problem, HTTP_404=Problem, **STORE_PROBLEMS),
-    tags=("images",),
-    path_parameter_descriptions=IMAGE_ID,
-    operation_id="delete_image",
-    skip_validation=True,
-)
-async def delete_image(request: Request) -> Response:
-    """Delete an image and its bytes."""
-    no_parameters.read(query_values(request))
-    await services_of(request).images.delete(request.path_params["image_id"])
-    return Response(status_code=204)
 
 
 def _query(parameters: ListParameters) -> ImageQuery:
@@ -141,7 +153,3 @@ async def _listed(request: Request, image: Image) -> ListedImage:
         ),
         expires_at=link.expires_at,
     )
-
-
-def _etag(image: Image) -> str:
-    return f'"{image.image_id}.{image.version}"'

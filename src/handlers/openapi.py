@@ -19,6 +19,7 @@ from .answers import json_response, prefix_of
 from .schemas import Problem
 
 IMAGE_ID = {"image_id": "The id that the upload answered with."}
+MERGE_PATCH = "application/merge-patch+json"
 STORE_PROBLEMS = {"HTTP_502": Problem, "HTTP_503": Problem}
 
 # Validation is ours (`parameters.py`), since it names every field at fault; spectree describes.
@@ -73,12 +74,27 @@ def document(app: Starlette) -> dict[str, Any]:
 
 
 def _finished(document: dict[str, Any]) -> dict[str, Any]:
-    """Add what spectree can't say: problem+json, and a picture as the body itself."""
+    """Add what spectree can't say: problem+json, a picture as the body itself, and merge patches.
+
+    And take away what is not so: a parameter is given or not, and never null.
+    """
     for operations in document["paths"].values():
         for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _without_null(parameter["schema"])
             for status, answer in operation["responses"].items():
                 if status >= "400" and "content" in answer:
                     answer["content"] = {"application/problem+json": answer["content"]["application/json"]}
     body = document["paths"]["/images"]["post"]["requestBody"]["content"]
     body.update({format_.content_type: {"schema": {}} for format_ in FORMATS})
+    patch = document["paths"]["/images/{image_id}"]["patch"]["requestBody"]["content"]
+    patch[MERGE_PATCH] = patch["application/json"]
     return document
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    if len(options) != 1:
+        return schema
+    kept = {name: value for name, value in schema.items() if name not in ("anyOf", "default")}
+    return {**kept, **options[0]}

@@ -34,10 +34,11 @@ class _Field(NamedTuple):
     type: Any
     wants: Wants
     is_integer: bool
+    is_required: bool
 
 
 class Reader[T: msgspec.Struct]:
-    """Reads Structs of one type, whose fields are all `Annotated[..., Wants(...)]` and have defaults."""
+    """Reads Structs of one type, whose fields are all `Annotated[..., Wants(...)]`."""
 
     def __init__(self, model: type[T]) -> None:
         self._model = model
@@ -57,6 +58,8 @@ class Reader[T: msgspec.Struct]:
         for field in self._fields:
             given = values.get(field.name)
             if not given:
+                if field.is_required and field.name not in besides:
+                    errors.append(FieldError(field.name, f"wants {field.wants.text}, got nothing"))
                 continue
             try:
                 found[field.name] = _read(field, given)
@@ -83,12 +86,13 @@ def query_values(request: Request) -> dict[str, list[object]]:
 def _fields(model: type[msgspec.Struct]) -> list[_Field]:
     hints = get_type_hints(model, include_extras=True)
     fields = []
+    required = {field.name for field in msgspec.structs.fields(model) if field.required}
     for name, hint in hints.items():
         if get_origin(hint) is not Annotated:
             raise TypeError(f"{model.__name__}.{name} does not say what it wants")
         wants = next(extra for extra in get_args(hint)[1:] if isinstance(extra, Wants))
         type_ = _type_when_given(hint)
-        fields.append(_Field(name, type_, wants, is_integer=get_args(type_)[:1] == (int,)))
+        fields.append(_Field(name, type_, wants, get_args(type_)[:1] == (int,), name in required))
     return fields
 
 

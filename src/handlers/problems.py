@@ -17,11 +17,14 @@ STATUS: Mapping[type[ServiceError], int] = {
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.RequestTimeout: 408,
+    errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
     errors.PayloadTooLarge: 413,
     errors.UnsupportedRequestBody: 415,
     errors.UnsupportedImageFormat: 415,
     errors.RangeNotSatisfiable: 416,
     errors.UnacceptableImage: 422,
+    errors.IdempotencyKeyReused: 422,
     errors.RequestHeadTooLarge: 431,
     errors.Overloaded: 503,
     errors.InternalError: 500,
@@ -39,7 +42,7 @@ def status_of(error: type[ServiceError]) -> int:
 def problem_response(error: ServiceError, *, headers: Mapping[str, str] | None = None) -> Response:
     status = status_of(type(error))
     own: dict[str, str] = {"Cache-Control": "no-store"}
-    if status == 503:
+    if status == 503 or isinstance(error, errors.RequestInProgress):
         own["Retry-After"] = str(RETRY_AFTER)
     if isinstance(error, errors.RangeNotSatisfiable):
         own["Content-Range"] = f"bytes */{error.size}"

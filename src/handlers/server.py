@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from uvicorn.supervisors import Multiprocess
 from ..bootstrap import build_services
 from ..common import logging
 from ..common.config import Settings
-from ..common.errors import ConfigurationError
+from ..common.errors import ConfigurationError, StoreError
 from .app import from_environment
 from .http_protocol import BoundedHttpProtocol
 
@@ -37,6 +38,7 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     logging.configure(settings.log_level)
     listener = _bind(settings)
     asyncio.run(_try(settings))
+    _spool_beside_the_data(settings)
     config = uvicorn.Config(
         f"{__name__}:worker_app",
         factory=True,
@@ -64,7 +66,20 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
 
 async def _try(settings: Settings) -> None:
     """Open everything once and close it again, so that a start which can't succeed fails here and in one process."""
-    await build_services(settings).close()
+    services = build_services(settings)
+    try:
+        await services.housekeeper.begin()
+    except StoreError as error:
+        raise ConfigurationError(f"the start failed: {error}") from error
+    finally:
+        await services.close()
+
+
+def _spool_beside_the_data(settings: Settings) -> None:
+    """Have uploads on their way in go to the disk of DATA_DIR, unless TMPDIR says where to: /tmp may be memory."""
+    if settings.storage == "local" and "TMPDIR" not in os.environ:
+        os.environ["TMPDIR"] = str(settings.data_dir.absolute())  # for the server processes, too
+        tempfile.tempdir = None  # what was found before
 
 
 def worker_app() -> Starlette:

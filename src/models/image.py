@@ -1,7 +1,7 @@
 """An image: what is known of a picture that was accepted."""
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -79,7 +79,28 @@ class NewImage(msgspec.Struct, frozen=True, kw_only=True):
     return_duplicate: bool = False
 
 
+class ImagePatch(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be changed of an image; None leaves it. An empty filename stands for the default one."""
+
+    tags: tuple[str, ...] | None = None
+    description: str | None = None
+    filename: str | None = None
+
+
+class Deletion(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What came of deleting one image; `code` says why it failed."""
+
+    image_id: str
+    status: Literal["deleted", "not_found", "failed"]
+    code: str | None = None
+
+
 ORIGINALS = "originals/"
+
+
+def default_filename(image_id: str, content_type: str) -> str:
+    """Return the name that an image has if nobody names it."""
+    return f"{image_id}.{EXTENSION_OF[content_type]}"
 
 
 def original_key(image_id: str, content_type: str) -> str:

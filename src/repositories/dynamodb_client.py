@@ -3,13 +3,14 @@
 import asyncio
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from pydynox import DynamoDBClient, exceptions
 
 from ..common.errors import OutcomeUnknown, StoreError, StoreFailed, StoreUnavailable
 from ..common.sigv4 import Credentials
+from ..common.validation import LAST_CHARACTER
 from .aws_credentials import CredentialSource
 from .dynamodb_items import Item, Key
 
@@ -20,6 +21,8 @@ READ_TIMEOUT = 2.0  # seconds: DynamoDB answers in milliseconds, or not at all
 # the further ones are made here.
 SDK_ATTEMPTS = 1
 ATTEMPTS = 3
+SCAN_PAGE = 500  # items, of some 300 bytes each
+
 PAUSE = 0.05  # seconds, about, and longer each time
 
 _REFUSALS = (
@@ -76,6 +79,30 @@ class Table:
 
         return await _repeated(query, in_doubt=StoreUnavailable)
 
+    async def partition(self, pk: str) -> AsyncIterator[Item]:
+        """Yield every item of a partition, by `sk`."""
+        low, more = "\0", True
+        while more:
+            items, more = await self.between(pk, low, LAST_CHARACTER, forward=True, limit=SCAN_PAGE)
+            for item in items:
+                yield item
+            low = f"{items[-1]['sk']}\0" if items else low
+
+    async def scan(self) -> AsyncIterator[Item]:
+        """Yield every item of the table, in no order."""
+        start: Key | None = None
+
+        async def page() -> list[Item]:
+            result = self._client().scan(
+                self._name, limit=SCAN_PAGE, page_size=SCAN_PAGE, last_evaluated_key=start, consistent_read=True
+            )
+            return await result.to_list()
+
+        while items := await _repeated(page, in_doubt=StoreUnavailable):
+            for item in items:
+                yield item
+            start = {"pk": items[-1]["pk"], "sk": items[-1]["sk"]}
+
     async def increase(self, key: Key, amounts: Mapping[str, int]) -> dict[str, int]:
         """Add to numbers of an item, which is made if need be, and return them.
 
@@ -102,15 +129,22 @@ class Table:
 
     async def delete_empty(self, key: Key, name: str) -> None:
         """Delete an item if its number is nothing, or less."""
-        await self.write([self._operation("delete", {"key": key}, f"{name} <= :none", {":none": 0})])
+        await self.write([self.delete(key, f"{name} <= :none", {":none": 0})])
 
-    def put(self, item: Item, condition: str | None = None) -> Item:
-        return self._operation("put", {"item": item}, condition)
+    def put(self, item: Item, condition: str | None = None, values: Item | None = None) -> Item:
+        return self._operation("put", {"item": item}, condition, values)
 
-    def delete(self, key: Key, condition: str | None = None) -> Item:
-        return self._operation("delete", {"key": key}, condition)
+    def delete(self, key: Key, condition: str | None = None, values: Item | None = None) -> Item:
+        return self._operation("delete", {"key": key}, condition, values)
 
-    def _operation(self, kind: str, what: Item, condition: str | None, values: Item | None = None) -> Item:
+    def check(self, key: Key, condition: str, values: Item | None = None) -> Item:
+        """Return the operation that only makes the transaction depend on an item."""
+        return self._operation("condition_check", {"key": key}, condition, values)
+
+    def update(self, key: Key, expression: str, condition: str, values: Item) -> Item:
+        return self._operation("update", {"key": key, "update_expression": expression}, condition, values)
+
+    def _operation(self, kind: str, what: Item, condition: str | None, values: Item | None) -> Item:
         operation: dict[str, Any] = {"type": kind, "table": self._name, **what}
         if condition is not None:
             operation["condition_expression"] = condition

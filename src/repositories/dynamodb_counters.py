@@ -12,14 +12,15 @@ wait for each other. One that was missed stays missed.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from ..common.errors import StoreError
 from ..common.validation import LAST_CHARACTER
 from ..models.image import Image
 from ..models.usage import TagCount, TagPage, TagQuery, Usage
 from .dynamodb_client import ConditionFailed, Table
-from .dynamodb_items import Key, listing, shard_of
+from .dynamodb_items import Key, escaped, listing, shard_of
 
 log = logging.getLogger(__name__)
 
@@ -33,15 +34,16 @@ class Counters:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    async def count(self, image: Image, sign: int) -> None:
-        """Add an image (1), or take it away (-1), within TIME. What fails is logged: the image itself is committed."""
+    async def count(self, *changes: tuple[Image, int]) -> None:
+        """Add images (1), or take them away (-1), within TIME. What fails is logged: the images are committed."""
         at_once = asyncio.Semaphore(AT_ONCE)
         try:
             async with asyncio.timeout(TIME), asyncio.TaskGroup() as group:
-                for key, amounts in additions(image, sign):
+                for key, amounts in _summed(changes):
                     group.create_task(self._add(key, amounts, at_once=at_once))
         except (TimeoutError, asyncio.CancelledError) as error:
-            log.warning("not all counters of an image were reached", extra={"image_id": image.image_id})
+            ids = sorted({image.image_id for image, _ in changes})
+            log.warning("not all counters of an image were reached", extra={"image_ids": ids})
             if isinstance(error, asyncio.CancelledError):
                 raise
 
@@ -50,9 +52,8 @@ class Counters:
             async with at_once:
                 numbers = await self._table.increase(key, amounts)
                 if numbers["images"] <= 0:
-                    await self._table.delete_empty(key, "images")
-        except ConditionFailed:
-            return  # somebody has just added to it
+                    with suppress(ConditionFailed):  # somebody has just added to it
+                        await self._table.delete_empty(key, "images")
         except Exception:  # whatever it is, it must not undo what is counted
             log.warning("a counter is wrong", extra={"counter": f"{key['pk']} {key['sk']}"}, exc_info=True)
 
@@ -99,6 +100,28 @@ class Counters:
         items = [item for item in await asyncio.gather(*(self._table.get(key) for key in keys)) if item]
         images, size = (sum(int(item[name]) for item in items) for name in ("images", "bytes"))
         return Usage(max(0, images), max(0, size))
+
+
+def _summed(changes: Iterable[tuple[Image, int]]) -> Iterator[tuple[Key, dict[str, int]]]:
+    """Yield what all changes together add to which counters, but for nothing."""
+    sums: dict[tuple[str, str], Counter[str]] = {}
+    for image, sign in changes:
+        for key, amounts in additions(image, sign):
+            sums.setdefault((key["pk"], key["sk"]), Counter()).update(amounts)
+    for (pk, sk), sum_ in sums.items():
+        if any(sum_.values()):
+            yield {"pk": pk, "sk": sk}, dict(sum_)
+
+
+def is_usage(counter: Key) -> bool:
+    """Tell whether it counts images and bytes, and not the images that have a tag."""
+    return counter["pk"].endswith(f"#{_USAGE}")
+
+
+def counted_partition(counter: Key) -> str:
+    """Return the partition whose entries a counter counts."""
+    partition = counter["pk"].rpartition("#")[0]
+    return partition if is_usage(counter) else f"{partition}#tag#{escaped(counter['sk'])}"
 
 
 def additions(image: Image, sign: int) -> Iterator[tuple[Key, dict[str, int]]]:

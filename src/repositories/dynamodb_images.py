@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import uuid
 from collections import deque
 from collections.abc import Sequence
 
@@ -9,12 +10,16 @@ import msgspec
 
 from ..common.errors import StoreFailed, StoreUnavailable
 from ..common.ids import first_id_at
+from ..models.claim import Claim, Outcome
 from ..models.image import Image
 from ..models.page import ImageQuery, Page
 from ..models.usage import TagPage, TagQuery, Usage
+from .dynamodb_claims import DynamoDbClaimRepository, finished
 from .dynamodb_client import ConditionFailed, Table
 from .dynamodb_counters import Counters
 from .dynamodb_items import Item, checksums, entry_keys, guard_key, listing, pack, record_key, unpack
+from .dynamodb_uploads import DynamoDbUploadRepository, completed
+from .ports import ClaimLost, UploadNotOpen
 
 READ_BUDGET = 500  # entries, of some 300 bytes each, after which a page reads no further
 MAX_SHARE = 128  # entries that are read of one partition at a time
@@ -26,32 +31,75 @@ class DynamoDbImageRepository:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._counters = Counters(table)
+        self._uploads = DynamoDbUploadRepository(table)
+        self._claims = DynamoDbClaimRepository(table)
 
-    async def add(self, image: Image, *, return_duplicate: bool = False) -> Image:
+    async def add(
+        self, image: Image, *, return_duplicate: bool = False, completes: bool = False, claim: Claim | None = None
+    ) -> Image:
+        attempt = uuid.uuid4().hex
         for _ in range(ATTEMPTS):
-            if return_duplicate and (duplicate := await self._oldest_duplicate(image)):
-                return duplicate
+            duplicate = await self._oldest_duplicate(image) if return_duplicate else None
+            committed = duplicate or image
+            operations = [] if duplicate else self._puts(image, guarded=return_duplicate, attempt=attempt)
+            if completes:
+                operations.append(completed(self._table, image.image_id, committed.image_id))
+            if claim:
+                outcome = Outcome(committed, duplicate is None)
+                operations.append(finished(self._table, claim, msgspec.json.encode(outcome)))
             try:
-                await self._table.write(self._puts(image, guarded=return_duplicate))
+                if operations:
+                    await self._table.write(operations)
             except ConditionFailed as error:
-                if await self.get(image.image_id) == image:  # an attempt before had been answered too late
-                    await self._counters.count(image, 1)
-                    return image
-                if not return_duplicate:
-                    raise StoreFailed(f"There is an image {image.image_id} already.") from error
-                continue  # another upload of the same bytes has just won: it is found now
-            await self._counters.count(image, 1)
-            return image
+                record = await self._table.get(record_key(image.image_id))
+                if record is None or record.get("attempt") != attempt:
+                    await self._check_hold(image, completes, claim)
+                    if not return_duplicate:
+                        raise StoreFailed(f"There is an image {image.image_id} already.") from error
+                    continue  # another upload of the same bytes has just won: it is found now
+                # else an attempt before had been answered too late
+            if duplicate is None:
+                await self._counters.count((image, 1))
+            return committed
         raise StoreUnavailable("Too many uploads of the same bytes at once.")
 
-    def _puts(self, image: Image, *, guarded: bool) -> list[Item]:
+    async def _check_hold(self, image: Image, completes: bool, claim: Claim | None) -> None:
+        """Raise ClaimLost or UploadNotOpen if that is why nothing could be committed."""
+        if claim and not await self._claims.holds(claim):
+            raise ClaimLost(claim.key)
+        if completes:
+            upload = await self._uploads.get(image.image_id)
+            if upload is None or upload.completed:
+                raise UploadNotOpen(image.image_id)
+
+    def _puts(self, image: Image, *, guarded: bool, attempt: str) -> list[Item]:
         packed = pack(image)
-        record = {**record_key(image.image_id), "image": packed, "guarded": guarded}
+        record = {**record_key(image.image_id), "image": packed, "guarded": guarded, "attempt": attempt}
         puts = [self._table.put(record, "attribute_not_exists(pk)")]
         puts += [self._table.put({**key, "image": packed}) for key in entry_keys(image)]
         if guarded:
             puts.append(self._table.put({**guard_key(image)}, "attribute_not_exists(pk)"))
         return puts
+
+    async def replace(self, old: Image, new: Image) -> bool:
+        item = await self._table.get(record_key(old.image_id))
+        if item is None or unpack(item["image"]) != old:
+            return False
+        packed = pack(new)
+        keys = entry_keys(new)
+        attempt = uuid.uuid4().hex
+        operations = [self._table.put({**item, "image": packed, "attempt": attempt}, *_unchanged(item))]
+        operations += [self._table.put({**key, "image": packed}) for key in keys]
+        operations += [self._table.delete(key) for key in entry_keys(old) if key not in keys]
+        try:
+            await self._table.write(operations)
+        except ConditionFailed:
+            # Changed or gone since it was read; or by ourselves, when an attempt before had been answered too late.
+            record = await self._table.get(record_key(old.image_id))
+            if record is None or record.get("attempt") != attempt:
+                return False
+        await self._counters.count((old, -1), (new, 1))
+        return True
 
     async def _oldest_duplicate(self, image: Image) -> Image | None:
         items, _ = await self._table.between(
@@ -70,13 +118,13 @@ class DynamoDbImageRepository:
                 return None
             image = unpack(item["image"])
             keys = [*entry_keys(image), *([guard_key(image)] if item["guarded"] else [])]
-            deletes = [self._table.delete(record_key(image_id), "attribute_exists(pk)")]
+            deletes = [self._table.delete(record_key(image_id), *_unchanged(item))]
             deletes += [self._table.delete(key) for key in keys]
             try:
                 await self._table.write(deletes)
             except ConditionFailed:
                 continue  # it has changed, or is gone, since it was read
-            await self._counters.count(image, -1)
+            await self._counters.count((image, -1))
             return image
         raise StoreUnavailable("The image keeps changing.")
 
@@ -109,6 +157,11 @@ class DynamoDbImageRepository:
 
     async def close(self) -> None:
         return
+
+
+def _unchanged(item: Item) -> tuple[str, Item]:
+    """Return the condition, and its values, that the image is as it was read: else its entries are others by now."""
+    return "image = :image", {":image": item["image"]}
 
 
 class _Merged:

@@ -9,6 +9,8 @@ so that a page of twenty is two read units), and is written and removed in one t
 | listing entries | `user#<u>`, `user#<u>#tag#<t>`, `all#<shard>`, `all#<shard>#tag#<t>` | `<id>` |
 | checksum entry | `user#<u>#sha256` | `<hex>#<id>` |
 | counters | see `dynamodb_counters` | |
+| declared upload | `upload#<id>` | `upload` |
+| idempotency key | `idem#<scope>#<key>` | `claim` |
 | checksum guard, of an image that was added as the only one with its bytes | `user#<u>#sha256` | `<hex>` |
 """
 
@@ -107,6 +109,14 @@ def record_key(image_id: str) -> Key:
     return {"pk": f"image#{image_id}", "sk": "image"}
 
 
+def upload_key(image_id: str) -> Key:
+    return {"pk": f"upload#{image_id}", "sk": "upload"}
+
+
+def claim_key(scope: str, key: str) -> Key:
+    return {"pk": f"idem#{escaped(scope)}#{escaped(key)}", "sk": "claim"}
+
+
 def entry_keys(image: Image) -> list[Key]:
     """Return the keys of everything that is listed from an image."""
     partitions = [
@@ -126,7 +136,7 @@ def guard_key(image: Image) -> Key:
 
 
 def checksums(user_id: str) -> str:
-    return f"user#{_escaped(user_id)}#sha256"
+    return f"user#{escaped(user_id)}#sha256"
 
 
 def listing(user_id: str | None, tag: str | None, shard: int | None = None) -> list[str]:
@@ -134,9 +144,9 @@ def listing(user_id: str | None, tag: str | None, shard: int | None = None) -> l
 
     Those of all images are sharded: without `shard`, all of them are returned.
     """
-    suffix = "" if tag is None else f"#tag#{_escaped(tag)}"
+    suffix = "" if tag is None else f"#tag#{escaped(tag)}"
     if user_id is not None:
-        return [f"user#{_escaped(user_id)}{suffix}"]
+        return [f"user#{escaped(user_id)}{suffix}"]
     return [f"all#{number}{suffix}" for number in (range(SHARDS) if shard is None else (shard,))]
 
 
@@ -144,5 +154,5 @@ def shard_of(image_id: str) -> int:
     return zlib.crc32(image_id.encode()) % SHARDS
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     return text.replace("%", "%25").replace("#", "%23")

@@ -38,6 +38,7 @@ MAX_RETRIES = 2  # with jitter
 RETRY_TIMEOUT = dt.timedelta(seconds=6)
 CREDENTIALS_KEPT = dt.timedelta(minutes=1)  # then they are asked for anew
 
+_TEMPORARY = re.compile(r"[^#]*#[0-9]+")  # the names of files that obstore takes for no objects
 _REFUSAL = re.compile(r"status code: (301|4(?!08|09|29)\d\d)|redirect")
 
 
@@ -101,6 +102,11 @@ class ObstoreObjectStore:
                 for meta in batch:
                     yield _info(meta)
 
+    async def leftovers(self) -> AsyncIterator[ObjectInfo]:
+        """Yield nothing: S3 shows no parts of objects, and the bucket's lifecycle removes those it hides."""
+        return
+        yield
+
     async def delete(self, key: str) -> None:
         try:
             with self._translated(f"object {key}"):
@@ -122,8 +128,8 @@ class ObstoreObjectStore:
 class LocalObjectStore(ObstoreObjectStore):
     """Files below a directory, which is made if need be. A key's extension tells its type: files have no attributes.
 
-    obstore lists and deletes. It has no way to sync a file before it gets its name (as of 0.12), and its reads take
-    twice the CPU of these.
+    obstore lists. It has no way to sync a file before it gets its name (as of 0.12), and its reads take twice the CPU
+    of these.
     """
 
     def __init__(self, root: Path) -> None:
@@ -182,10 +188,34 @@ class LocalObjectStore(ObstoreObjectStore):
         return Payload(file, os.fstat(file.fileno()).st_size)
 
     def _path(self, key: str) -> Path:
-        """Raise FileNotFoundError for what is no key, such as the temporary files of obstore."""
-        if "#" in key or "\0" in key or {"", ".", ".."} & set(key.split("/")):
+        """Raise FileNotFoundError for what is no key of ours, such as the temporary files of obstore."""
+        if "#" in key:
+            raise FileNotFoundError(key)
+        return self._within(key)
+
+    def _within(self, key: str) -> Path:
+        """Raise FileNotFoundError for what may lead out of the root."""
+        if "\0" in key or {"", ".", ".."} & set(key.split("/")):
             raise FileNotFoundError(key)
         return self._root / key
+
+    async def leftovers(self) -> AsyncIterator[ObjectInfo]:
+        with self._translated("directory of objects"):
+            for path in await asyncio.to_thread(_temporary_files, self._root):
+                with suppress(FileNotFoundError):
+                    stat = path.stat()
+                    if S_ISREG(stat.st_mode):
+                        modified_at = dt.datetime.fromtimestamp(int(stat.st_mtime), dt.UTC)
+                        key = path.relative_to(self._root).as_posix()
+                        yield ObjectInfo(key, stat.st_size, _file_etag(stat), modified_at)
+
+    async def delete(self, key: str) -> None:
+        # obstore would not touch temporary files.
+        try:
+            with self._translated(f"object {key}"):
+                await asyncio.to_thread(self._within(key).unlink)
+        except ObjectNotFound:
+            return
 
     async def delete_below(self, prefix: str) -> None:
         """Also delete the directory itself, and what was left of writes that broke off."""
@@ -226,6 +256,20 @@ class S3ObjectStore(ObstoreObjectStore):
             retry_config={"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT},
         )
         super().__init__(store)
+
+
+def _temporary_files(root: Path) -> list[Path]:
+    return [
+        Path(directory, name)
+        for directory, _, names in os.walk(root, onerror=_raise_unless_missing)
+        for name in names
+        if _TEMPORARY.fullmatch(name)
+    ]
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _remove_tree(directory: Path) -> None:

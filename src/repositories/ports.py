@@ -11,19 +11,42 @@ from typing import Protocol
 import msgspec
 
 from ..common.payload import Payload
+from ..models.claim import Claim
+from ..models.finding import Finding
 from ..models.image import Image
 from ..models.page import ImageQuery, Page
+from ..models.upload import Upload
 from ..models.usage import TagPage, TagQuery, Usage
+
+
+class UploadNotOpen(Exception):
+    """There is no upload with the image's id that waits to be completed (any more)."""
+
+
+class ClaimLost(Exception):
+    """Another request holds the key by now, so nothing was written."""
 
 
 class ImageRepository(Protocol):
     """The records. A write that returned is durable, and every later read sees it."""
 
-    async def add(self, image: Image, *, return_duplicate: bool = False) -> Image:
+    async def add(
+        self, image: Image, *, return_duplicate: bool = False, completes: bool = False, claim: Claim | None = None
+    ) -> Image:
         """Commit a new record and return it.
 
         With `return_duplicate`, an image with the same owner and SHA-256 that exists already is returned instead and
-        nothing is written; of several such calls at once, one writes.
+        no record is written; of several such calls at once, one writes.
+
+        With `completes` the upload with the image's id is completed in the same commit, or UploadNotOpen is raised.
+        With `claim` the commit also holds its result, an Outcome as JSON, or ClaimLost is raised.
+        """
+        ...
+
+    async def replace(self, old: Image, new: Image) -> bool:
+        """Put `new` in place of `old`, in all lists, if that is still the record; else return False.
+
+        Both have the same id, owner and bytes.
         """
         ...
 
@@ -50,6 +73,71 @@ class ImageRepository(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class UploadRepository(Protocol):
+    """Uploads that were declared, for as long as they are kept (`kept_until`)."""
+
+    async def declare(self, upload: Upload, *, claim: Claim | None = None) -> None:
+        """Commit a new upload; with `claim` also its result, the Upload as JSON, or ClaimLost is raised."""
+        ...
+
+    async def get(self, image_id: str) -> Upload | None: ...
+
+    async def pin(self, image_id: str, sha256: str) -> bool:
+        """Fix the checksum of the bytes. Return False if it is fixed to another one, or the upload is not open."""
+        ...
+
+    async def cancel(self, image_id: str) -> bool:
+        """Remove an upload if it is open, and tell whether it was: from then on nobody can complete it."""
+        ...
+
+    async def remove_expired(self) -> list[Upload]:
+        """Remove what is no longer kept, and return it; a store that does so by itself returns nothing."""
+        ...
+
+
+class ClaimRepository(Protocol):
+    """Holds on idempotency keys."""
+
+    async def take(self, claim: Claim) -> Claim:
+        """Take the key if nobody has it, or whoever has it is dead or expired. Return who has it then."""
+        ...
+
+    async def finish(self, claim: Claim, result: bytes) -> None:
+        """Record what the request came to. Raises ClaimLost."""
+        ...
+
+    async def release(self, claim: Claim) -> None:
+        """Let the key go, if it is still held by this claim and has no result."""
+        ...
+
+    async def release_orphans(self) -> None:
+        """Let go the keys of requests that are certainly dead, as all are when the only server of a store starts."""
+        ...
+
+    async def remove_expired(self) -> None:
+        """Remove what has expired, unless the store does so by itself."""
+        ...
+
+
+class Audit(Protocol):
+    """Looks at the whole of the metadata. It takes as long as there are images: it is for maintenance alone."""
+
+    def records(self) -> AsyncIterator[Image]:
+        """Yield every record, in no order; those that come or go meanwhile may be among them or not."""
+        ...
+
+    def findings(self, before: dt.datetime) -> AsyncIterator[Finding]:
+        """Yield entries and counters that don't agree with the records, and were so before that moment already.
+
+        A finding is best mended before the next one is asked for: counters come last, and count what is mended.
+        """
+        ...
+
+    async def mend(self, finding: Finding) -> None:
+        """Mend a finding of its own, unless it has become right by itself."""
+        ...
 
 
 class ObjectInfo(msgspec.Struct, frozen=True):
@@ -82,6 +170,10 @@ class ObjectStore(Protocol):
 
     def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         """Yield every object below a prefix that ends in a slash, in no order."""
+        ...
+
+    def leftovers(self) -> AsyncIterator[ObjectInfo]:
+        """Yield what writes that broke off have left: no objects, but `delete` takes their keys."""
         ...
 
     async def delete(self, key: str) -> None:

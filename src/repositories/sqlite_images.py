@@ -1,30 +1,24 @@
-"""Records in SQLite: WAL, every commit fsynced, keyset pages.
-
-Reads run on the event loop itself: a page is some twenty index look-ups (tens of microseconds), less than handing it
-to a thread costs. Writes wait for the disk and have a thread of their own.
-"""
+"""Records in SQLite, with keyset pages."""
 
 import heapq
 import sqlite3
-import time
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, closing
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 
 import msgspec
 
-from ..common.errors import StoreFailed
 from ..common.ids import first_id_at
 from ..common.validation import LAST_CHARACTER
+from ..models.claim import Claim, Outcome
 from ..models.image import Image
 from ..models.page import ImageQuery, Page
 from ..models.usage import TagCount, TagPage, TagQuery, Usage
-from .sqlite_schema import migrate
-from .sqlite_writer import SqliteWriter
+from .sqlite_claims import finish
+from .sqlite_database import SqliteDatabase, reading
+from .sqlite_uploads import complete
 
-BUSY_TIMEOUT = 5  # seconds that a writer waits for another process
 READ_BUDGET = 2_000  # entries that one page may look at, in each index that it walks
 
 COUNT_STATEMENT = "SELECT images FROM tag_counts WHERE user_id = ? AND tag = ?"
@@ -35,35 +29,39 @@ _encode = msgspec.json.encode
 
 
 class SqliteImageRepository:
-    def __init__(self, path: Path) -> None:
-        """Open the database at `path`, made and migrated if need be. Raises OSError or ConfigurationError."""
-        self._path = path
-        try:
-            with ExitStack() as undo:
-                self._reader = undo.enter_context(closing(self._connect()))
-                migrate(self._reader)
-                self._writer = SqliteWriter(self._connect())
-                undo.pop_all()
-        except sqlite3.Error as error:
-            raise OSError(f"{path}: {error}") from error
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+        self._reader = database.reader
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-        _write_ahead(connection)
-        connection.execute("PRAGMA synchronous = FULL")
-        return connection
-
-    async def add(self, image: Image, *, return_duplicate: bool = False) -> Image:
+    async def add(
+        self, image: Image, *, return_duplicate: bool = False, completes: bool = False, claim: Claim | None = None
+    ) -> Image:
         def job(connection: sqlite3.Connection) -> Image:
-            if return_duplicate and (duplicate := _find_duplicate(connection, image)):
-                return duplicate
-            _insert(connection, image)
-            return image
+            found = _find_duplicate(connection, image) if return_duplicate else None
+            committed = found or image
+            if completes:  # first: an upload that is completed already has its record
+                complete(connection, image.image_id, committed.image_id)
+            if found is None:
+                _insert(connection, image)
+            if claim:
+                finish(connection, claim, _encode(Outcome(committed, found is None)))
+            return committed
 
-        return await self._writer.run(job)
+        return await self._database.write(job)
+
+    async def replace(self, old: Image, new: Image) -> bool:
+        def job(connection: sqlite3.Connection) -> bool:
+            if _find(connection, old.image_id) != old:
+                return False
+            connection.execute("UPDATE images SET record = ? WHERE image_id = ?", (_encode(new).decode(), new.image_id))
+            _remove_tags(connection, old, set(old.tags) - set(new.tags))
+            _add_tags(connection, new, set(new.tags) - set(old.tags))
+            return True
+
+        return await self._database.write(job)
 
     async def get(self, image_id: str) -> Image | None:
-        with _reading():
+        with reading():
             return _find(self._reader, image_id)
 
     async def remove(self, image_id: str) -> Image | None:
@@ -73,7 +71,7 @@ class SqliteImageRepository:
                 _delete(connection, image)
             return image
 
-        return await self._writer.run(job)
+        return await self._database.write(job)
 
     async def list(self, query: ImageQuery) -> Page:
         images: list[Image] = []
@@ -96,7 +94,7 @@ class SqliteImageRepository:
         tags = query.tags[:1] if query.tag_mode == "all" else query.tags
         statements = [list_statement(query, tag) for tag in tags or (None,)]
         # Closed at the end: a statement that is left half read would keep the connection in the past.
-        with _reading(), ExitStack() as stack:
+        with reading(), ExitStack() as stack:
             rows = [stack.enter_context(closing(self._reader.execute(*statement))) for statement in statements]
             if len(rows) == 1:
                 yield from rows[0]
@@ -111,7 +109,7 @@ class SqliteImageRepository:
             row = self._reader.execute(COUNT_STATEMENT, (query.user_id or "", tag)).fetchone()
             return row[0] if row else 0
 
-        with _reading():
+        with reading():
             return tuple(sorted(query.tags, key=count))
 
     async def tags(self, query: TagQuery) -> TagPage:
@@ -123,45 +121,22 @@ class SqliteImageRepository:
             query.prefix + LAST_CHARACTER,
             query.limit + 1,
         )
-        with _reading():
+        with reading():
             rows = self._reader.execute(TAG_STATEMENT.format(">=" if after is None else ">"), values).fetchall()
         counts = tuple(TagCount(*row) for row in rows[: query.limit])
         return TagPage(counts, counts[-1].tag if len(rows) > query.limit else None)
 
     async def usage(self, user_id: str | None) -> Usage:
-        with _reading():
+        with reading():
             row = self._reader.execute("SELECT images, bytes FROM usage WHERE user_id = ?", (user_id or "",)).fetchone()
         return Usage(*row) if row else Usage(0, 0)
 
     async def ping(self) -> None:
-        with _reading():
+        with reading():
             self._reader.execute("SELECT 1 FROM images LIMIT 1").fetchone()
 
     async def close(self) -> None:
-        self._writer.close()
-        self._reader.close()
-
-
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to WAL. SQLite's own timeout does not cover this, so of several that make a database all but one fail."""
-    deadline = time.monotonic() + BUSY_TIMEOUT
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.005)
-        else:
-            return
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreFailed("The database failed.") from error
+        self._database.close()
 
 
 def list_statement(query: ImageQuery, tag: str | None) -> tuple[str, dict[str, str | int]]:
@@ -231,14 +206,22 @@ def _insert(connection: sqlite3.Connection, image: Image) -> None:
         "INSERT INTO images (image_id, user_id, sha256, record) VALUES (?, ?, ?, ?)",
         (image.image_id, image.user_id, image.sha256, _encode(image).decode()),
     )
+    _add_tags(connection, image, image.tags)
+
+
+def _add_tags(connection: sqlite3.Connection, image: Image, tags: Iterable[str]) -> None:
     connection.executemany(
         "INSERT INTO image_tags (tag, image_id, user_id) VALUES (?, ?, ?)",
-        [(tag, image.image_id, image.user_id) for tag in image.tags],
+        [(tag, image.image_id, image.user_id) for tag in tags],
+    )
+
+
+def _remove_tags(connection: sqlite3.Connection, image: Image, tags: Iterable[str]) -> None:
+    connection.executemany(
+        "DELETE FROM image_tags WHERE tag = ? AND image_id = ?", [(tag, image.image_id) for tag in tags]
     )
 
 
 def _delete(connection: sqlite3.Connection, image: Image) -> None:
     connection.execute("DELETE FROM images WHERE image_id = ?", (image.image_id,))
-    connection.executemany(
-        "DELETE FROM image_tags WHERE tag = ? AND image_id = ?", [(tag, image.image_id) for tag in image.tags]
-    )
+    _remove_tags(connection, image, image.tags)

@@ -61,6 +61,25 @@ MIGRATIONS = (
         DELETE FROM usage WHERE user_id = OLD.user_id AND images = 0;
     END;
     """,
+    """
+    CREATE TABLE uploads (
+        image_id   TEXT NOT NULL PRIMARY KEY,
+        kept_until REAL NOT NULL,  -- seconds since 1970, as are all times
+        record     TEXT NOT NULL   -- the Upload as JSON
+    ) WITHOUT ROWID;
+    CREATE INDEX uploads_by_end ON uploads (kept_until);
+    CREATE TABLE claims (
+        scope        TEXT NOT NULL,
+        key          TEXT NOT NULL,
+        fingerprint  TEXT NOT NULL,
+        token        TEXT NOT NULL,
+        locked_until REAL NOT NULL,
+        expires_at   REAL NOT NULL,
+        result       BLOB,
+        PRIMARY KEY (scope, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX claims_by_end ON claims (expires_at);
+    """,
 )
 
 

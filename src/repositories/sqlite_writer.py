@@ -62,16 +62,17 @@ class SqliteWriter:
 
 
 def _commit(connection: sqlite3.Connection, batch: list[tuple[Job[Any], Future[Any]]]) -> None:
-    results: list[tuple[Future[Any], Any]] = []
+    # Told only when the commit is done, failures too: one may come of what a job before it in the batch has written.
+    results: list[tuple[Future[Any], Any, Exception | None]] = []
     try:
         connection.execute("BEGIN IMMEDIATE")
         for job, future in batch:
             connection.execute("SAVEPOINT job")
             try:
-                results.append((future, job(connection)))
+                results.append((future, job(connection), None))
             except Exception as error:
                 connection.execute("ROLLBACK TO job")
-                future.set_exception(_translated(error))
+                results.append((future, None, _translated(error)))
             connection.execute("RELEASE job")
         connection.execute("COMMIT")
     except Exception as error:  # whatever it is: if the thread ended, later writes would wait for ever
@@ -79,11 +80,13 @@ def _commit(connection: sqlite3.Connection, batch: list[tuple[Job[Any], Future[A
         with suppress(sqlite3.Error):
             connection.rollback()
         for _, future in batch:
-            if not future.done():
-                future.set_exception(_translated(error))
+            future.set_exception(_translated(error))
         return
-    for future, result in results:
-        future.set_result(result)
+    for future, result, failure in results:
+        if failure:
+            future.set_exception(failure)
+        else:
+            future.set_result(result)
 
 
 def _translated(error: Exception) -> Exception:

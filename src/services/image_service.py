@@ -1,24 +1,35 @@
-"""Upload, read, list and delete images, in the order that keeps the invariant.
+"""Upload, read, list, change and delete images, in the order that keeps the invariant.
 
 An image exists if and only if its record does. So the object is stored before the record is committed, and the record
 is removed before the object: whatever fails or dies in between leaves at most an object that nobody can see.
 """
 
+import asyncio
+import datetime as dt
 import logging
+import random
+from collections.abc import Callable, Sequence
 
-from ..common.errors import DimensionsMismatch, FieldError, ImageNotFound, OutcomeUnknown
-from ..common.ids import created_at, is_id, new_id
-from ..models.image import EXTENSION_OF, Image, NewImage, Picture, original_key
+import msgspec
+
+from ..common.errors import ImageNotFound, OutcomeUnknown, PreconditionFailed, ServiceError, StoreUnavailable
+from ..common.ids import is_id, new_id
+from ..models.claim import Claim, Outcome
+from ..models.image import Deletion, Image, ImagePatch, NewImage, default_filename, original_key
 from ..models.page import ImageQuery, Page
 from ..models.rendition import renditions_prefix
 from ..models.usage import TagPage, TagQuery, Usage
 from ..repositories.ports import ImageRepository, ObjectStore
+from .acceptance import accepted
 from .garbage import discard
 from .inspection import InspectionService
 
 log = logging.getLogger(__name__)
 
-ANONYMOUS = "anonymous"
+ATTEMPTS = 20  # to change an image that others change at the same time
+PAUSE = 0.01  # seconds, twice as long after each attempt: dozens who change one image get out of each other's way
+LONGEST_PAUSE = 0.5
+DELETIONS_AT_ONCE = 8
 
 
 class ImageService:
@@ -27,15 +38,13 @@ class ImageService:
         self._objects = objects
         self._inspection = inspection
 
-    async def upload(self, new: NewImage) -> tuple[Image, bool]:
-        """Verify, store and commit an image; return it, and whether it is new.
+    async def upload(self, new: NewImage, *, claim: Claim | None = None) -> Outcome:
+        """Verify, store and commit an image, and with it the result of the claim.
 
         With `return_duplicate` the owner's existing image of the same bytes is returned instead, where there is one.
-        Raises a ServiceError and leaves nothing behind if the picture is refused or a store fails.
+        Raises a ServiceError, or ClaimLost, and leaves nothing behind if the picture is refused or a store fails.
         """
-        picture, sha256 = await self._inspection.inspect(new.payload)
-        _check_stated_size(new, picture)
-        image = _record(new, picture, sha256)
+        image = await accepted(new, new_id(), self._inspection)
         key = original_key(image.image_id, image.content_type)
         try:
             await self._objects.put(key, new.payload, content_type=image.content_type)
@@ -43,7 +52,7 @@ class ImageService:
             await discard(self._objects, key)
             raise
         try:
-            committed = await self._repository.add(image, return_duplicate=new.return_duplicate)
+            committed = await self._repository.add(image, return_duplicate=new.return_duplicate, claim=claim)
         except OutcomeUnknown:
             raise  # the record may exist, and then its object must; if it doesn't, reconcile finds the object
         except Exception:
@@ -52,9 +61,9 @@ class ImageService:
         if committed.image_id != image.image_id:
             await discard(self._objects, key)
             log.info("upload is a duplicate", extra={"image_id": committed.image_id})
-            return committed, False
+            return Outcome(committed, False)
         log.info("image uploaded", extra={"image_id": image.image_id, "size": image.size})
-        return committed, True
+        return Outcome(committed, True)
 
     async def get(self, image_id: str) -> Image:
         """Raise ImageNotFound if there is no such image."""
@@ -72,6 +81,25 @@ class ImageService:
     async def usage(self, user_id: str | None) -> Usage:
         return await self._repository.usage(user_id)
 
+    async def update(self, image_id: str, patch: ImagePatch, *, is_wanted: Callable[[Image], bool]) -> Image:
+        """Change what the patch names, in the record and all lists at once, and return the image as it then is.
+
+        Raises ImageNotFound, or PreconditionFailed if the image is not wanted as it is.
+        """
+        for attempt in range(ATTEMPTS):
+            image = await self.get(image_id)
+            if not is_wanted(image):
+                raise PreconditionFailed(f"The image has changed: it is at version {image.version}.")
+            changed = _patched(image, patch)
+            if changed == image:
+                return image
+            if await self._repository.replace(image, changed):
+                log.info("image changed", extra={"image_id": image_id, "version": changed.version})
+                return changed
+            pause = min(PAUSE * 2**attempt, LONGEST_PAUSE)
+            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
+        raise StoreUnavailable("The image keeps changing.")
+
     async def delete(self, image_id: str) -> None:
         """Raise ImageNotFound if there is no such image (any more)."""
         image = await self._repository.remove(image_id) if is_id(image_id) else None
@@ -81,37 +109,33 @@ class ImageService:
         await discard(self._objects, renditions_prefix(image_id))
         log.info("image deleted", extra={"image_id": image_id})
 
+    async def delete_all(self, image_ids: Sequence[str]) -> tuple[Deletion, ...]:
+        """Delete images, each by itself, and say what came of it."""
+        at_once = asyncio.Semaphore(DELETIONS_AT_ONCE)
 
-def _check_stated_size(new: NewImage, picture: Picture) -> None:
-    errors = tuple(
-        FieldError(field, f"wants {measured}, which is what the picture has, got {stated}")
-        for field, stated, measured in (("width", new.width, picture.width), ("height", new.height, picture.height))
-        if stated is not None and stated != measured
-    )
-    if errors:
-        raise DimensionsMismatch(
-            f"The picture is {picture.width} x {picture.height} pixels as displayed.", errors=errors
-        )
+        async def delete(image_id: str) -> Deletion:
+            try:
+                async with at_once:
+                    await self.delete(image_id)
+            except ImageNotFound:
+                return Deletion(image_id, "not_found")
+            except Exception as error:  # whatever it is, the others' results must not be lost
+                log.exception("an image was not deleted", extra={"image_id": image_id})
+                return Deletion(
+                    image_id, "failed", error.code if isinstance(error, ServiceError) else ServiceError.code
+                )
+            return Deletion(image_id, "deleted")
+
+        return tuple(await asyncio.gather(*(delete(image_id) for image_id in image_ids)))
 
 
-def _record(new: NewImage, picture: Picture, sha256: str) -> Image:
-    image_id = new_id()
-    moment = created_at(image_id)
-    return Image(
-        image_id=image_id,
-        user_id=new.user_id or ANONYMOUS,
-        filename=new.filename or f"{image_id}.{EXTENSION_OF[picture.content_type]}",
-        content_type=picture.content_type,
-        size=new.payload.size,
-        width=picture.width,
-        height=picture.height,
-        frames=picture.frames,
-        tags=new.tags,
-        description=new.description,
-        sha256=sha256,
-        color=picture.color,
-        placeholder=picture.placeholder,
-        created_at=moment,
-        updated_at=moment,
-        version=1,
-    )
+def _patched(image: Image, patch: ImagePatch) -> Image:
+    named = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not None}
+    if named.get("filename") == "":
+        named["filename"] = default_filename(image.image_id, image.content_type)
+    changed = msgspec.structs.replace(image, **named)
+    if changed == image:
+        return image
+    now = dt.datetime.now(dt.UTC)
+    moment = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as precise as what an id carries
+    return msgspec.structs.replace(changed, updated_at=max(moment, image.updated_at), version=image.version + 1)

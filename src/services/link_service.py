@@ -1,14 +1,18 @@
-"""Links to objects: presigned URLs of the object store, or of our own `/objects/`, which speaks the same dialect."""
+"""Links to objects, and forms that store them: presigned for the object store, or for our own `/objects/`.
+
+Both speak the same dialect: a client need not know which of them it talks to.
+"""
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import quote, urlsplit
 
-from ..common import sigv4
+from ..common import post_policy, sigv4
 from ..common.errors import LinkExpired
+from ..common.post_policy import AllowedUpload
 from ..common.sigv4 import Credentials
 from ..models.image import CONTENT_TYPE_OF, Image, original_key
-from ..models.link import Link
+from ..models.link import Form, Link
 
 _EXTENSIONS = {*CONTENT_TYPE_OF, "jpeg", "tif"}
 OBJECTS_PATH = "/objects/"
@@ -34,15 +38,20 @@ class LinkService:
         default_life: int,
         public_endpoint: str | None = None,
         objects_path: str = OBJECTS_PATH,
+        bucket: str = "objects",
         now: Callable[[], dt.datetime] = utc_now,
     ) -> None:
-        """Make links below `objects_path` at the public endpoint; without one, at the origin of each request."""
+        """Make links below `objects_path` at the public endpoint; without one, at the origin of each request.
+
+        `bucket` is what forms call the place that they are for.
+        """
         self._signer = signer
         self._secrets: Mapping[str, str] = {key.access_key_id: key.secret_access_key for key in keyring}
         self._region = region
         self._default_life = default_life
         self._public_endpoint = public_endpoint
         self._objects_path = objects_path
+        self._bucket = bucket
         self._now = now
 
     def link(
@@ -110,6 +119,41 @@ class LinkService:
             now=now,
         )
         return verified.parameters, int((verified.expires_at - now).total_seconds())
+
+    def form(self, key: str, *, content_type: str, size: int, origin: str, expires_at: dt.datetime) -> Form:
+        """Sign a form that stores one file of this type and size under `key`, until `expires_at` at the latest.
+
+        It ends earlier where its credentials do; what it says is when it really ends, in whole seconds.
+        """
+        url = urlsplit(self._public_endpoint or origin)
+        now = self._now().replace(microsecond=0)
+        credentials = self._signer()
+        ends = [expires_at]
+        if credentials.session_token:
+            ends.append(now + dt.timedelta(seconds=TEMPORARY_LIFE))
+        if credentials.expires_at:
+            ends.append(credentials.expires_at)
+        end = min(ends).astimezone(dt.UTC).replace(microsecond=0)
+        fields = post_policy.sign_form(
+            bucket=self._bucket,
+            key=key,
+            content_type=content_type,
+            size=size,
+            credentials=credentials,
+            region=self._region,
+            now=now,
+            expires_at=end,
+        )
+        return Form(f"{url.scheme}://{url.netloc}{url.path}{self._objects_path}", fields, end)
+
+    def verify_form(self, fields: Iterable[tuple[str, str]]) -> AllowedUpload:
+        """Check the fields of a form that a client sends; return what it may store.
+
+        Raises SignatureInvalid, LinkExpired, or InvalidRequest for what is missing or no signature at all.
+        """
+        return post_policy.verify_form(
+            fields, bucket=self._bucket, secret_for=self._secrets.get, region=self._region, now=self._now()
+        )
 
 
 def _with_extension_of(key: str, filename: str) -> str:

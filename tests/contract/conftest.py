@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from src.repositories.sqlite_database import SqliteDatabase
 from src.repositories.sqlite_images import SqliteImageRepository
 
 pytest.register_assert_rewrite(
+    "tests.contract.audit",
+    "tests.contract.claim_repository",
     "tests.contract.image_repository",
     "tests.contract.object_store",
     "tests.contract.s3_objects",
+    "tests.contract.upload_repository",
     "tests.support.images",
 )
 
@@ -23,6 +27,6 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def repository(place: Path) -> AsyncIterator[SqliteImageRepository]:
-    repository = SqliteImageRepository(place)
+    repository = SqliteImageRepository(SqliteDatabase(place))
     yield repository
     await repository.close()

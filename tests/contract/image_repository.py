@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 
@@ -96,6 +97,14 @@ COUNTED = (
     make_image(user_id="ann", tags=(), size=10),
     make_image(user_id="bob", tags=("cat", "写真"), size=100),
 )
+
+TAG_SETS: tuple[tuple[str, ...], ...] = ((), ("cat", "a#b"), ("a#b", "写真", "50%"))
+
+
+def changed(image: Image, **values: object) -> Image:
+    """Return the image's next version, a moment later."""
+    moment = image.updated_at + MILLISECOND
+    return msgspec.structs.replace(image, **{"version": image.version + 1, "updated_at": moment, **values})
 
 
 async def walk_tags(repository: ImageRepository, query: TagQuery) -> list[TagCount]:
@@ -340,6 +349,126 @@ class ImageRepositoryContract[Place](ABC):
         assert await repository.ping() is None  # type: ignore[func-returns-value]
         await repository.add(make_image())
         assert await repository.ping() is None  # type: ignore[func-returns-value]
+
+    # Changed
+
+    async def test_a_replaced_image_is_listed_as_it_is_now(self, repository: ImageRepository, place: Place) -> None:
+        """By all, its owner and each of its tags; a tag that it lost lists it no more, and what is others' stays."""
+        image = await repository.add(make_image(user_id="ann", tags=("cat", "sun"), size=5))
+        bobs = await repository.add(make_image(user_id="bob", tags=("cat", "sun"), size=7))
+        new = changed(image, tags=("sun", "dog"), description="other", filename="other.jpg")
+        assert await repository.replace(image, new) is True
+        assert await repository.get(image.image_id) == new
+        for tags, listed in (((), [bobs, new]), (("sun",), [bobs, new]), (("dog",), [new]), (("cat",), [bobs])):
+            assert await whole_list(repository, ImageQuery(tags=tags)) == listed
+            own = [found for found in listed if found == new]
+            assert await whole_list(repository, ImageQuery(user_id="ann", tags=tags)) == own
+        assert await whole_list(repository, ImageQuery(user_id="bob", tags=("cat",))) == [bobs]
+        assert await whole_list(repository, ImageQuery(user_id="bob", tags=("dog",))) == []
+        assert await tag_counts(repository) == {"cat": 1, "dog": 1, "sun": 2}
+        assert await tag_counts(repository, user_id="ann") == {"dog": 1, "sun": 1}
+        assert await tag_counts(repository, user_id="bob") == {"cat": 1, "sun": 1}
+        assert await repository.usage("ann") == Usage(1, 5)
+        assert await repository.usage(None) == Usage(2, 12)
+
+    async def test_what_is_replaced_is_as_if_added_so(self, repository: ImageRepository, place: Place) -> None:
+        """The same entries, whatever it was before."""
+        await repository.add(make_image(tags=("cat",)))
+        empty = self.entries(place)
+        states = [changed(EVERY_FIELD, tags=tags, description=f"{tags}") for tags in TAG_SETS]
+        for before, after in itertools.permutations(states, 2):
+            await repository.add(after)
+            wanted = self.entries(place)
+            await repository.remove(after.image_id)
+            await repository.add(before)
+            assert await repository.replace(before, after) is True
+            assert self.entries(place) == wanted
+            assert set(await tag_counts(repository, user_id=after.user_id)) == set(after.tags)
+            assert await repository.remove(after.image_id) == after
+            assert self.entries(place) == empty
+        assert await tag_counts(repository) == {"cat": 1}
+
+    async def test_the_largest_image_is_replaced(self, repository: ImageRepository, place: Place) -> None:
+        """Twenty long tags by twenty others."""
+        empty = self.entries(place)
+        new = changed(LARGEST, tags=tuple(tag[::-1] for tag in LARGEST.tags), description="字" * 2_000)
+        assert not set(new.tags) & set(LARGEST.tags)
+        await repository.add(LARGEST)
+        assert await repository.replace(LARGEST, new) is True
+        assert await tag_counts(repository) == dict.fromkeys(sorted(new.tags), 1)
+        for tag in (new.tags[0], new.tags[-1]):
+            assert await whole_list(repository, ImageQuery(tags=(tag,))) == [new]
+        for tag in (LARGEST.tags[0], LARGEST.tags[-1]):
+            assert await whole_list(repository, ImageQuery(tags=(tag,))) == []
+        assert await repository.remove(new.image_id) == new
+        assert self.entries(place) == empty
+
+    async def test_only_what_is_still_there_is_replaced(
+        self, repository: ImageRepository, other: ImageRepository, place: Place
+    ) -> None:
+        """If the record is another by now, in whichever field, or gone, nothing is written."""
+        image = await repository.add(make_image(tags=("cat",)))
+        now = changed(image, tags=("cat", "sun"))
+        assert await other.replace(image, now) is True
+        before = self.entries(place)
+        for old in (image, changed(now), msgspec.structs.replace(now, description="x")):
+            assert await repository.replace(old, changed(old, tags=("dog",))) is False
+        assert self.entries(place) == before
+        assert await repository.get(image.image_id) == now
+        await repository.remove(image.image_id)
+        before = self.entries(place)
+        assert await repository.replace(now, changed(now, tags=("dog",))) is False
+        assert self.entries(place) == before
+        assert await tag_counts(repository) == {}
+        assert await repository.usage(None) == Usage(0, 0)
+
+    @pytest.mark.parametrize("same", [False, True], ids=["different", "the same"])
+    async def test_of_ten_replaces_at_once_one_happens(
+        self, repository: ImageRepository, other: ImageRepository, same: bool
+    ) -> None:
+        """Also if all of them want the same; it is counted once."""
+        image = await repository.add(make_image(tags=("cat", "sun"), size=5))
+        wanted = [changed(image, tags=("sun", "dog" if same else f"t{number}")) for number in range(10)]
+        replaced = await asyncio.gather(
+            *((repository, other)[i % 2].replace(image, new) for i, new in enumerate(wanted))
+        )
+        assert sorted(replaced) == [False] * 9 + [True]
+        new = wanted[replaced.index(True)]
+        assert await repository.get(image.image_id) == new
+        assert await repository.list(ImageQuery(tags=("sun",))) == Page((new,), None)
+        assert (
+            await tag_counts(repository)
+            == await tag_counts(repository, user_id="ann")
+            == dict.fromkeys(sorted(new.tags), 1)
+        )
+        assert await repository.usage("ann") == Usage(1, 5)
+
+    @pytest.mark.parametrize("return_duplicate", [False, True], ids=["store", "return"])
+    async def test_an_image_is_removed_while_it_is_replaced(
+        self, repository: ImageRepository, other: ImageRepository, place: Place, return_duplicate: bool
+    ) -> None:
+        """Whichever comes first, in the end nothing of it is left, and nobody is told of another image."""
+        before = self.entries(place)
+        for number in range(10):
+            image = await repository.add(make_image(tags=("cat", "sun")), return_duplicate=return_duplicate)
+            new = changed(image, tags=("dog", f"t{number}"))
+            replaced, removed = await asyncio.gather(repository.replace(image, new), other.remove(image.image_id))
+            assert removed == (new if replaced else image)
+            assert self.entries(place) == before
+        assert await tag_counts(repository) == {}
+        assert await repository.usage(None) == Usage(0, 0)
+
+    async def test_a_replaced_image_is_still_a_duplicate(self, repository: ImageRepository, place: Place) -> None:
+        """As it is now, for those that ask for it; and goes without a trace."""
+        before = self.entries(place)
+        image = await repository.add(make_image(tags=("cat",)), return_duplicate=True)
+        new = changed(image, tags=("dog",))
+        assert await repository.replace(image, new) is True
+        assert await repository.add(make_image(sha256=image.sha256), return_duplicate=True) == new
+        assert await repository.remove(image.image_id) == new
+        assert self.entries(place) == before
+        again = make_image(sha256=image.sha256)
+        assert await repository.add(again, return_duplicate=True) == again
 
     # Duplicates
 

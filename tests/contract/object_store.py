@@ -358,6 +358,28 @@ class ObjectStoreContract[Place](ABC):
         await asyncio.gather(*(write_and_delete(i) for i in range(1, 7)))
         assert self.stored(place) == {}
 
+    # What is left of writes that broke off
+
+    async def test_nothing_is_left_over(self, objects: ObjectStore, place: Place) -> None:
+        """Objects are no leftovers, whatever they are called, nor are writes that failed."""
+        assert [info async for info in objects.leftovers()] == []
+        for key in (KEY, "renditions/ab/ID1/1x1.webp", "incoming/ab/1", "originals/ab/name#", "originals/a#b/name#x1"):
+            self.seed(place, key, b"data")
+        with pytest.raises(StoreError):
+            await put(objects, "originals/ab/2.jpg", Payload(BrokenFile(some_bytes(2 * PART)), 2 * PART))
+        assert [info async for info in objects.leftovers()] == []
+
+    @pytest.mark.parametrize("name", ["a b.jpg", "Ü 写真.jpg", "50%.jpg", "x%20y.jpg", "a#b.jpg", "~", ".hidden", "no"])
+    async def test_what_is_listed_can_be_deleted(self, objects: ObjectStore, place: Place, name: str) -> None:
+        """Also what nobody of us has stored there."""
+        for key in (f"originals/ab/{name}", f"originals/ab/{name}2", f"originals/{name}3"):
+            self.seed(place, key, b"data")
+        keys = sorted(await listed(objects, "originals/"))
+        assert len(keys) == 3
+        await objects.delete(keys[0])
+        assert sorted(await listed(objects, "originals/")) == keys[1:]
+        assert len(self.stored(place)) == 2
+
     async def test_stores_of_one_place_agree(self, objects: ObjectStore, place: Place) -> None:
         """What one store wrote, another of the same place reads, lists and deletes."""
         other = self.make(place)

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from typing import Any, NamedTuple
+import uuid
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,27 +17,14 @@ from src.repositories.dynamodb_client import Table, open_table
 from src.repositories.dynamodb_images import DynamoDbImageRepository
 from src.repositories.dynamodb_items import pack, shard_of
 from tests.contract.image_repository import ImageRepositoryContract
-from tests.support.aws_process import REGION
+from tests.support.aws_process import CREDENTIALS, REGION
+from tests.support.dynamodb import Place, by_key
 from tests.support.emulator import Emulator
 from tests.support.images import make_image, numbered_id, walk, whole_list
 
 pytestmark = pytest.mark.anyio
 
-CREDENTIALS = Credentials("test", "test")
-
-
-class Place(NamedTuple):
-    emulator: Emulator
-    name: str
-
-    def repository(self, *, credentials: Credentials = CREDENTIALS) -> DynamoDbImageRepository:
-        table = open_table(self.name, region=REGION, endpoint=self.emulator.url, credentials=lambda: credentials)
-        return DynamoDbImageRepository(table)
-
-    def items(self) -> list[dict[str, Any]]:
-        pages = self.emulator.client("dynamodb").get_paginator("scan").paginate(TableName=self.name)
-        items = [item for page in pages for item in page["Items"]]
-        return [item for item in items if not item["pk"]["S"].endswith(("#tags", "#usage"))]  # no counters
+ATTEMPT = "0" * 32
 
 
 def items_of(image: Image) -> list[dict[str, Any]]:
@@ -49,8 +37,8 @@ def items_of(image: Image) -> list[dict[str, Any]]:
     keys = [(partition, image.image_id) for partition in partitions]
     keys.append((f"user#{user}#sha256", f"{image.sha256}#{image.image_id}"))
     entries = [{"pk": {"S": pk}, "sk": {"S": sk}, "image": body} for pk, sk in keys]
-    record = {"pk": {"S": f"image#{image.image_id}"}, "sk": {"S": "image"}, "image": body, "guarded": {"BOOL": False}}
-    return [record, *entries]
+    key = {"pk": {"S": f"image#{image.image_id}"}, "sk": {"S": "image"}}
+    return [{**key, "image": body, "guarded": {"BOOL": False}, "attempt": {"S": ATTEMPT}}, *entries]
 
 
 class TestDynamoDbImages(ImageRepositoryContract[Place]):
@@ -77,11 +65,24 @@ def place(emulator: Emulator) -> Place:
     return Place(emulator, emulator.new_table())
 
 
-async def test_an_add_writes_what_the_data_model_says(place: Place) -> None:
+async def test_an_add_writes_what_the_data_model_says(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamodb_images.uuid, "uuid4", lambda: uuid.UUID(ATTEMPT))
     image = make_image(tags=("cat", "a#b%"))
     await place.repository().add(image)
-    by_key = sorted(place.items(), key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
-    assert by_key == sorted(items_of(image), key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
+    assert place.items() == sorted(items_of(image), key=by_key)
+
+
+async def test_a_replace_writes_what_the_data_model_says(place: Place) -> None:
+    """The same as if the image had been added so, by an attempt of its own."""
+    repository = place.repository()
+    image = await repository.add(make_image(tags=("cat", "a#b%")))
+    changed = msgspec.structs.replace(image, tags=("a#b%", "dog"), version=2)
+    (attempt,) = [item["attempt"] for item in place.items() if "attempt" in item]
+    assert await repository.replace(image, changed)
+    (another,) = [item["attempt"] for item in place.items() if "attempt" in item]
+    assert another != attempt
+    wanted = [{**item, "attempt": another} if "attempt" in item else item for item in items_of(changed)]
+    assert place.items() == sorted(wanted, key=by_key)
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("busy"), RuntimeError("unforeseen"), None], ids=str)
@@ -182,15 +183,6 @@ async def test_pages_of_the_largest_records(place: Place) -> None:
         await asyncio.gather(*(repository.add(image) for image in images[start : start + 25]))
     for query in (ImageQuery(limit=100), ImageQuery(user_id="ann", limit=100, exclude_tags=("nobody",))):
         assert await whole_list(repository, query) == images[::-1]
-
-
-async def test_an_add_that_was_answered_too_late(place: Place) -> None:
-    """The same image once more, as after a lost answer: it is there, and that is what was asked for."""
-    repository = place.repository()
-    image = make_image(tags=("cat",))
-    assert await repository.add(image) == image
-    assert await repository.add(image) == image
-    assert len(place.items()) == len(items_of(image))
 
 
 async def test_a_page_takes_few_queries(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Files as an ObjectStore, and what only they promise: synced to the disk, and nothing left lying about."""
 
+import datetime as dt
 import os
 import shutil
 from collections.abc import Iterator
@@ -154,7 +155,101 @@ async def test_unfinished_files_are_no_objects(objects: ObstoreObjectStore, plac
     assert await read(objects, KEY, 0, 5) == b"whole"
 
 
-@pytest.mark.parametrize("key", ["../secret.jpg", "originals/../../secret.jpg", "/{outside}", "%2e%2e/secret.jpg"])
+async def test_leftovers_are_temporary_files(objects: ObstoreObjectStore, place: Path) -> None:
+    """Wherever they lie: what no listing shows, and nothing else. To delete one leaves the object of that name."""
+    left = {f"{KEY}#1", "originals/ab/cd/x.png#18446744073709551615", "renditions/ab/ID1/1x1.webp#20", "incoming/a#3"}
+    others = {KEY, f"{KEY}#", f"{KEY}#12a", f"{KEY}#1#2", "originals/dir#1/x.jpg", "originals/ab/x#y"}
+    for key in (*left, *others):
+        (place / key).parent.mkdir(parents=True, exist_ok=True)
+        (place / key).write_bytes(b"half")
+    (place / "originals" / "empty#5").mkdir()
+    os.utime(place / f"{KEY}#1", (1_000, 1_000))
+    found = {info.key: info async for info in objects.leftovers()}
+    assert set(found) == left
+    assert found[f"{KEY}#1"].modified_at == dt.datetime.fromtimestamp(1_000, dt.UTC)
+    assert {info.size for info in found.values()} == {4}
+    assert {*await listed(objects, "originals/"), *await listed(objects, "incoming/")} == others
+    for key in found:
+        await objects.delete(key)
+        await objects.delete(key)
+    assert set(files(place)) == others
+    assert [info async for info in objects.leftovers()] == []
+
+
+async def test_a_write_that_is_killed_is_left_over(
+    objects: ObstoreObjectStore, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name that a write gives its temporary file is one that is found."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # nobody tidies up after a process that was killed
+        with pytest.raises(StoreFailed):
+            await put(objects, KEY, Payload(BrokenFile(some_bytes(2 * PART)), 2 * PART))
+    assert len(files(place)) == 1
+    (info,) = [info async for info in objects.leftovers()]
+    await objects.delete(info.key)
+    assert files(place) == {}
+
+
+async def test_leftovers_while_directories_vanish(
+    objects: ObstoreObjectStore, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Directories of renditions go while it is looked for them; what the system refuses is an error, though."""
+    for directory in ("a", "b"):
+        (place / directory).mkdir()
+        (place / directory / "x#1").write_bytes(b"half")
+    scandir = os.scandir
+
+    def vanish(path: str) -> Any:
+        if path == str(place / "a"):
+            shutil.rmtree(path, ignore_errors=True)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", vanish)
+    assert [info.key async for info in objects.leftovers()] == ["b/x#1"]
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(StoreFailed):
+        assert [info async for info in objects.leftovers()]
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+async def test_delete_of_what_is_no_file(objects: ObstoreObjectStore, place: Path) -> None:
+    """A directory is no object, nor is anything below a file."""
+    await put(objects, KEY, Payload.of(b"data"))
+    await objects.delete("originals/ab")
+    with suppress(StoreError):
+        await objects.delete(f"{KEY}/deeper")
+    assert files(place) == {KEY: b"data"}
+
+
+async def test_a_delete_that_is_refused(
+    objects: ObstoreObjectStore, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(objects, KEY, Payload.of(b"data"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(StoreFailed) as caught:
+            await objects.delete(KEY)
+    assert isinstance(caught.value.__cause__, PermissionError)
+    await objects.delete(KEY)
+    assert files(place) == {}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "../secret.jpg",
+        "originals/../../secret.jpg",
+        "/{outside}",
+        "%2e%2e/secret.jpg",
+        "{outside}",
+        "./../secret.jpg",
+        "originals//../../secret.jpg",
+        "..",
+    ],
+)
 async def test_no_key_leads_out_of_the_directory(objects: ObstoreObjectStore, place: Path, key: str) -> None:
     """Whatever a key is, nothing outside the store is written, read or deleted. It may be refused in any words."""
     outside = place.parent / "secret.jpg"
@@ -232,10 +327,6 @@ async def test_delete_below_where_it_is_not_allowed(
 ) -> None:
     """What the system refuses is StoreFailed; once it is allowed it can be repeated."""
     await put(objects, f"{BELOW}1x1.webp", Payload.of(b"data"))
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
     with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", refuse)
         with pytest.raises(StoreFailed) as caught:

@@ -16,12 +16,16 @@ from src.models.image import Image
 from src.models.page import ImageQuery, Page
 from src.models.usage import Usage
 from src.repositories import sqlite_schema
+from src.repositories.sqlite_claims import SqliteClaimRepository
+from src.repositories.sqlite_database import SqliteDatabase
 from src.repositories.sqlite_images import SqliteImageRepository
 from src.repositories.sqlite_schema import MIGRATIONS
+from src.repositories.sqlite_uploads import SqliteUploadRepository
 from tests.contract.image_repository import ImageRepositoryContract, tag_counts
-from tests.support.images import make_image
+from tests.support.images import make_image, whole_list
 from tests.support.server import ROOT
-from tests.support.sqlite import entries, seed
+from tests.support.sqlite import contents, entries, seed
+from tests.support.stores import make_claim, make_upload
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +39,7 @@ class TestSqliteImages(ImageRepositoryContract[Path]):
         return tmp_path / "images.sqlite3"
 
     async def open(self, place: Path) -> SqliteImageRepository:
-        return SqliteImageRepository(place)
+        return SqliteImageRepository(SqliteDatabase(place))
 
     def seed(self, place: Path, *images: Image) -> None:
         seed(place, *images)
@@ -51,7 +55,7 @@ async def on_both_connections(repository: SqliteImageRepository, statement: str)
     def job(connection: sqlite3.Connection) -> object:
         return connection.execute(statement).fetchone()[0]
 
-    return [job(repository._reader), await repository._writer.run(job)]
+    return [job(repository._reader), await repository._database.write(job)]
 
 
 async def test_every_commit_is_synced(repository: SqliteImageRepository) -> None:
@@ -63,33 +67,33 @@ async def test_every_commit_is_synced(repository: SqliteImageRepository) -> None
 async def test_a_new_database_is_of_the_newest_version(repository: SqliteImageRepository, place: Path) -> None:
     """`user_version` is the number of migrations that were applied."""
     assert await on_both_connections(repository, "PRAGMA user_version") == [len(MIGRATIONS)] * 2
-    assert entries(place) == {"images": 0, "image_tags": 0}
+    assert entries(place) == {}
 
 
 async def test_a_database_of_a_newer_release_is_refused(place: Path) -> None:
     """A database that a newer release wrote stops the start with one clear line, and is left as it is."""
-    await SqliteImageRepository(place).close()
+    await SqliteImageRepository(SqliteDatabase(place)).close()
     newer = len(MIGRATIONS) + 1
     with closing(sqlite3.connect(place)) as connection:
         connection.execute(f"PRAGMA user_version = {newer}")
     with pytest.raises(ConfigurationError, match=rf"^DATA_DIR: got a database of version {newer}, wants at most .*$"):
-        SqliteImageRepository(place)
+        SqliteImageRepository(SqliteDatabase(place))
     with closing(sqlite3.connect(place)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (newer,)
 
 
 async def test_an_older_database_is_migrated(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration that fails changes nothing and stops the start; one that succeeds keeps what was stored."""
-    first = SqliteImageRepository(place)
+    first = SqliteImageRepository(SqliteDatabase(place))
     image = await first.add(make_image(tags=("cat",)))
     await first.close()
     added = "CREATE TABLE added (a TEXT); INSERT INTO added SELECT image_id FROM images"
     monkeypatch.setattr(sqlite_schema, "MIGRATIONS", (*MIGRATIONS, f"{added}; SELECT * FROM nowhere"))
     with pytest.raises(OSError, match=r"images\.sqlite3: no such table: nowhere"):
-        SqliteImageRepository(place)
+        SqliteImageRepository(SqliteDatabase(place))
     assert entries(place) == {"images": 1, "image_tags": 1}
     monkeypatch.setattr(sqlite_schema, "MIGRATIONS", (*MIGRATIONS, added))
-    second = SqliteImageRepository(place)
+    second = SqliteImageRepository(SqliteDatabase(place))
     assert await on_both_connections(second, "PRAGMA user_version") == [len(MIGRATIONS) + 1] * 2
     assert await second.get(image.image_id) == image
     assert await second.list(ImageQuery(tags=("cat",))) == Page((image,), None)
@@ -102,10 +106,10 @@ async def test_what_was_stored_before_there_were_counts_is_counted(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(sqlite_schema, "MIGRATIONS", MIGRATIONS[:1])
-        await SqliteImageRepository(place).close()
+        await SqliteImageRepository(SqliteDatabase(place)).close()
     images = [make_image(user_id=user_id, tags=("cat", user_id), size=10) for user_id in ("ann", "ann", "bob")]
     seed(place, *images)
-    repository = SqliteImageRepository(place)
+    repository = SqliteImageRepository(SqliteDatabase(place))
     assert await repository.usage(None) == Usage(3, 30)
     assert await repository.usage("ann") == Usage(2, 20)
     assert await tag_counts(repository) == {"ann": 2, "bob": 1, "cat": 3}
@@ -113,6 +117,30 @@ async def test_what_was_stored_before_there_were_counts_is_counted(
     await repository.remove(images[2].image_id)
     assert await tag_counts(repository) == {"ann": 2, "cat": 2}
     await repository.close()
+
+
+async def test_what_was_stored_before_there_were_uploads_is_kept(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images, lists and counts stay; there are no uploads and no idempotency keys yet, but room for them."""
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_schema, "MIGRATIONS", MIGRATIONS[:2])
+        SqliteDatabase(place).close()
+    images = [make_image(user_id=user_id, tags=("cat", user_id), size=10) for user_id in ("ann", "bob")]
+    seed(place, *images)
+    before = contents(place)
+    assert set(before) == {"images", "image_tags", "tag_counts", "usage"}
+    database = SqliteDatabase(place)
+    try:
+        assert contents(place) == {**before, "uploads": [], "claims": []}
+        repository, uploads = SqliteImageRepository(database), SqliteUploadRepository(database)
+        assert await whole_list(repository, ImageQuery(tags=("cat",), order="oldest")) == images
+        await SqliteClaimRepository(database).take(claim := make_claim())
+        await uploads.declare(upload := make_upload(), claim=claim)
+        assert await uploads.get(upload.image_id) == upload
+        assert await repository.remove(images[0].image_id) == images[0]
+        assert await repository.usage(None) == await repository.usage("bob") == Usage(1, 10)
+        assert await tag_counts(repository) == {"bob": 1, "cat": 1}
+    finally:
+        database.close()
 
 
 @pytest.mark.parametrize("make", ["a directory", "no database", "nowhere"])
@@ -125,7 +153,7 @@ async def test_what_cannot_be_opened_is_an_oserror(place: Path, make: str) -> No
     else:
         place = place.parent / "no" / "images.sqlite3"
     with pytest.raises(OSError, match=rf"^{place}: "):
-        SqliteImageRepository(place)
+        SqliteImageRepository(SqliteDatabase(place))
 
 
 async def test_threads_open_a_new_database_at_once(tmp_path: Path) -> None:
@@ -136,7 +164,7 @@ async def test_threads_open_a_new_database_at_once(tmp_path: Path) -> None:
 
         def open_one(place: Path = place, barrier: threading.Barrier = barrier) -> SqliteImageRepository:
             barrier.wait()
-            return SqliteImageRepository(place)
+            return SqliteImageRepository(SqliteDatabase(place))
 
         opened = await asyncio.gather(*(asyncio.to_thread(open_one) for _ in range(6)), return_exceptions=True)
         for repository in opened:
@@ -149,10 +177,11 @@ def test_processes_open_a_new_database_at_once(place: Path) -> None:
     """Several processes that start together all get the new database, and can write to it."""
     program = (
         "import asyncio, sys, pathlib\n"
+        "from src.repositories.sqlite_database import SqliteDatabase\n"
         "from src.repositories.sqlite_images import SqliteImageRepository\n"
         "from tests.support.images import make_image\n"
         "async def main():\n"
-        "    repository = SqliteImageRepository(pathlib.Path(sys.argv[1]))\n"
+        "    repository = SqliteImageRepository(SqliteDatabase(pathlib.Path(sys.argv[1])))\n"
         "    await repository.add(make_image(tags=('cat',)))\n"
         "    await repository.close()\n"
         "print('ready', flush=True); sys.stdin.read()\n"
@@ -187,7 +216,7 @@ async def test_a_new_database_that_another_process_is_making(place: Path) -> Non
         release = threading.Timer(0.2, other.execute, ["ROLLBACK"])
         release.start()
         try:
-            repository = SqliteImageRepository(place)
+            repository = SqliteImageRepository(SqliteDatabase(place))
         finally:
             release.join()
     await repository.add(make_image())
@@ -206,4 +235,4 @@ async def test_a_writer_that_cannot_be_opened(place: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(sqlite3, "connect", connect_once)
     with pytest.raises(OSError, match="unable to open database file"):
-        SqliteImageRepository(place)
+        SqliteImageRepository(SqliteDatabase(place))

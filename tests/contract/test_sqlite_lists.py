@@ -157,7 +157,7 @@ async def cost_of_writes(repository: SqliteImageRepository) -> int:
 
     for handler in (lambda: next(count) < 0, None):
         counting(repository._reader, handler)
-        await repository._writer.run(lambda connection, handler=handler: counting(connection, handler))
+        await repository._database.write(lambda connection, handler=handler: counting(connection, handler))
         if handler:
             image = await repository.add(make_image(tags=("cat",)), return_duplicate=True)
             assert await repository.add(make_image(sha256=image.sha256), return_duplicate=True) == image

@@ -1,6 +1,7 @@
 """The main job, step by step, over HTTP. Every home is driven through this same scenario."""
 
 import base64
+import hashlib
 import io
 import uuid
 
@@ -9,9 +10,14 @@ import PIL.Image
 
 from tests.support.pictures import picture
 
+NOBODY = "01a20387-a2de-74e1-8a8e-1f81a90f15ac"
+
 
 def run(http: httpx.Client) -> None:
-    """Upload a picture in each form, find it by tag, open its link, look at renditions, delete it."""
+    """Upload a picture in each form, find it by tag, open its link, look at renditions, delete it.
+
+    Then the same with what goes straight to storage, is repeated, is changed and is deleted with others.
+    """
     data = picture("png", 320, 200)
     owner = f"ann-{uuid.uuid4().hex}"  # nobody else's images count
     uploads = (
@@ -64,6 +70,80 @@ def run(http: httpx.Client) -> None:
             assert httpx.get(url).status_code == 404
         assert http.get(f"/images/{image_id}/content", params={"width": 64}).status_code == 404
     assert http.get("/usage", params={"user_id": owner}).json() == {"images": 0, "bytes": 0}
+    upload_directly(http, data, owner)
+    repeat_and_change(http, data, owner)
+
+
+def upload_directly(http: httpx.Client, data: bytes, owner: str) -> None:
+    """Declare an upload, send the bytes to the address in the answer, complete it."""
+    declared = {
+        "content_type": "image/png",
+        "size": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "user_id": owner,
+    }
+    answer = http.post("/uploads", json=declared)
+    assert answer.status_code == 201, answer.text
+    upload = answer.json()
+    path = f"/uploads/{upload['image_id']}"
+    assert answer.headers["location"].endswith(path)
+    assert http.post(f"{path}/complete").json()["code"] == "upload_incomplete"
+    form = upload["upload"]
+    assert httpx.post(form["url"], data=form["fields"], files={"file": ("a", data[:-1])}).status_code == 400
+    answer = httpx.post(form["url"], data=form["fields"], files={"file": ("a", data)})
+    assert answer.status_code == 204, answer.text
+    assert http.get(path).json()["status"] == "received"
+    assert http.get("/images", params={"user_id": owner}).json()["count"] == 0
+    completed = http.post(f"{path}/complete")
+    assert completed.status_code == 201, completed.text
+    again = http.post(f"{path}/complete")
+    assert (again.status_code, again.json()) == (200, completed.json())
+    assert http.get(path).json()["completed_as"] == upload["image_id"]
+    url = http.get(f"/images/{upload['image_id']}").json()["url"]
+    assert httpx.get(url).content == data
+    assert http.delete(path).status_code == 409
+    assert http.delete(f"/images/{upload['image_id']}").status_code == 204
+
+    other = http.post("/uploads", json={**declared, "content_type": "image/jpeg"}).json()
+    form = other["upload"]
+    assert httpx.post(form["url"], data=form["fields"], files={"file": ("a", data)}).status_code == 204
+    path = f"/uploads/{other['image_id']}"
+    refused = http.post(f"{path}/complete")
+    assert (refused.status_code, refused.json()["code"]) == (422, "upload_mismatch")
+    assert http.get(path).json()["status"] == "waiting"
+    assert http.delete(path).status_code == 204
+    assert http.get(path).status_code == 404
+
+
+def repeat_and_change(http: httpx.Client, data: bytes, owner: str) -> None:
+    """Upload twice with one key and once as a duplicate, change the image, delete it with one that is not there."""
+    key = {"Idempotency-Key": uuid.uuid4().hex}
+    answers = [
+        http.post("/images", files={"file": ("a.png", data)}, data={"user_id": owner, "tags": "one"}, headers=key)
+        for _ in range(2)
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201], answers[1].text
+    image = answers[0].json()
+    assert answers[1].json() == image
+    other = http.post("/images", files={"file": ("a.png", data)}, data={"user_id": owner}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    same = http.post("/images", files={"file": ("b.png", data)}, data={"user_id": owner, "on_duplicate": "return"})
+    assert (same.status_code, same.json()) == (200, image)
+
+    path = f"/images/{image['image_id']}"
+    match = {"If-Match": answers[0].headers["etag"]}
+    changed = http.patch(path, json={"tags": ["two"], "description": "changed"}, headers=match)
+    assert changed.status_code == 200, changed.text
+    assert (changed.json()["tags"], changed.json()["version"]) == (["two"], 2)
+    assert http.patch(path, json={"tags": []}, headers=match).status_code == 412
+    for tag, count in (("one", 0), ("two", 1)):
+        assert http.get("/images", params={"user_id": owner, "tags": tag}).json()["count"] == count
+    tags = http.get("/tags", params={"user_id": owner}).json()["tags"]
+    assert tags == [{"tag": "two", "count": 1}]
+
+    answer = http.post("/images/delete", json={"image_ids": [image["image_id"], NOBODY]})
+    assert [result["status"] for result in answer.json()["results"]] == ["deleted", "not_found"]
+    assert http.get("/images", params={"user_id": owner}).json()["count"] == 0
 
 
 def look_at_renditions(http: httpx.Client, image_id: str, owner: str) -> list[str]:

@@ -1,5 +1,6 @@
 """`GET /openapi.json`: a valid OpenAPI 3.1 document of the routes as they are, which real answers match."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -8,6 +9,7 @@ import httpx
 import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.applications import Starlette
 
 from src import VERSION
 from src.bootstrap import build_services
@@ -15,9 +17,19 @@ from src.common.config import Settings
 from src.common.errors import FieldError
 from src.handlers.app import ROUTES, create_app
 from src.handlers.queries import ContentParameters, ImageParameters, ListParameters, TagParameters, UsageParameters
-from src.handlers.schemas import JsonUpload, MultipartUpload, UploadFields
+from src.handlers.schemas import (
+    DeleteFields,
+    JsonUpload,
+    MultipartUpload,
+    NewUploadFields,
+    PatchFields,
+    UploadFields,
+)
 from src.models.image import FORMATS
+from src.models.link import Form
+from src.services.link_service import utc_now
 from tests.support.api import raw, uploaded
+from tests.support.forms import post
 from tests.support.pictures import picture, png_bomb
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +41,13 @@ OPERATIONS = {
     ("post", "/images"),
     ("get", "/images/{image_id}"),
     ("get", "/images/{image_id}/content"),
+    ("patch", "/images/{image_id}"),
     ("delete", "/images/{image_id}"),
+    ("post", "/images/delete"),
+    ("post", "/uploads"),
+    ("get", "/uploads/{image_id}"),
+    ("delete", "/uploads/{image_id}"),
+    ("post", "/uploads/{image_id}/complete"),
     ("get", "/tags"),
     ("get", "/usage"),
     ("get", "/healthz"),
@@ -39,10 +57,16 @@ OPERATIONS = {
 # What an operation may answer, also when a store fails.
 STATUSES = {
     ("get", "/images"): {200, 400, 502, 503},
-    ("post", "/images"): {200, 201, 400, 413, 415, 422, 502, 503},
+    ("post", "/images"): {200, 201, 400, 409, 413, 415, 422, 502, 503},
     ("get", "/images/{image_id}"): {200, 304, 400, 404, 502, 503},
     ("get", "/images/{image_id}/content"): {302, 400, 403, 404, 502, 503},
-    ("delete", "/images/{image_id}"): {204, 404, 502, 503},
+    ("patch", "/images/{image_id}"): {200, 400, 404, 412, 413, 415, 502, 503},
+    ("delete", "/images/{image_id}"): {204, 400, 404, 502, 503},
+    ("post", "/images/delete"): {200, 400, 409, 413, 415, 422, 502, 503},
+    ("post", "/uploads"): {201, 400, 409, 413, 415, 422, 502, 503},
+    ("get", "/uploads/{image_id}"): {200, 400, 404, 502, 503},
+    ("delete", "/uploads/{image_id}"): {204, 400, 404, 409, 502, 503},
+    ("post", "/uploads/{image_id}/complete"): {200, 201, 400, 404, 409, 413, 415, 422, 502, 503},
     ("get", "/tags"): {200, 400, 502, 503},
     ("get", "/usage"): {200, 400, 502, 503},
     ("get", "/readyz"): {200, 502, 503},
@@ -153,10 +177,58 @@ async def test_the_bounds_of_parameters_are_in_it(document: dict[str, Any]) -> N
     assert (limit["minimum"], limit["maximum"], limit["default"]) == (1, 100, 20)
     assert schemas("/images")["order"]["enum"] == ["newest", "oldest"]
     assert schemas("/images")["tag_mode"]["enum"] == ["all", "any"]
-    (expires_in,) = [
-        option for option in schemas("/images/{image_id}")["expires_in"]["anyOf"] if option["type"] != "null"
-    ]
+    expires_in = schemas("/images/{image_id}")["expires_in"]
     assert (expires_in["minimum"], expires_in["maximum"]) == (1, 604_800)
+
+
+async def test_no_parameter_can_be_null(document: dict[str, Any]) -> None:
+    """It is given or not: a query and a header have no word for null."""
+    for entry in OPERATIONS:
+        for parameter in operation(document, *entry).get("parameters", ()):
+            assert "null" not in json.dumps(parameter["schema"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "header"),
+    [
+        *[(method, path, "Idempotency-Key") for method, path in sorted(OPERATIONS) if method == "post"],
+        ("patch", "/images/{image_id}", "If-Match"),
+    ],
+)
+async def test_headers_are_in_it(document: dict[str, Any], method: str, path: str, header: str) -> None:
+    (parameter,) = [p for p in operation(document, method, path)["parameters"] if p["in"] == "header"]
+    assert (parameter["name"], parameter["required"]) == (header, False)
+    assert parameter["description"]
+    assert parameter["schema"]["type"] == "string"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "model", "required"),
+    [
+        ("patch", "/images/{image_id}", PatchFields, []),
+        ("post", "/images/delete", DeleteFields, ["image_ids"]),
+        ("post", "/uploads", NewUploadFields, ["content_type", "size"]),
+    ],
+)
+async def test_every_json_body_is_in_it(
+    document: dict[str, Any], method: str, path: str, model: type, required: list[str]
+) -> None:
+    body = operation(document, method, path)["requestBody"]
+    assert body["required"]
+    media_types = {"application/json", *(["application/merge-patch+json"] if method == "patch" else [])}
+    assert set(body["content"]) == media_types
+    for media_type in media_types:
+        schema = resolved(document, body["content"][media_type]["schema"])
+        assert set(schema["properties"]) == set(get_type_hints(model))
+        assert all(member["description"] for member in schema["properties"].values())
+        assert schema["required"] == required
+
+
+async def test_a_merge_patch_has_no_defaults(document: dict[str, Any]) -> None:
+    """Null clears a member, so no client may send it for one that its caller does not name."""
+    members = document["components"]["schemas"]["PatchFields"]["properties"].values()
+    assert all({"type": "null"} in member["anyOf"] for member in members)
+    assert not any("default" in member for member in members)
 
 
 async def test_every_body_of_an_upload_is_in_it(document: dict[str, Any]) -> None:
@@ -229,6 +301,71 @@ async def test_real_answers_match(document: dict[str, Any], client: httpx.AsyncC
     ]
     for method, route, answer in answers:
         check_answer(document, answer, method, route)
+
+
+async def test_real_answers_about_changes_match(document: dict[str, Any], client: httpx.AsyncClient) -> None:
+    image = await uploaded(client, tags="a")
+    path, route = f"/images/{image['image_id']}", "/images/{image_id}"
+    etag = (await client.get(path)).headers["etag"]
+    too_large = raw(bytes(100_000), "application/json")
+    answers = [
+        ("patch", route, await client.patch(path, json={"tags": None, "filename": "b.gif"})),
+        ("patch", route, await client.patch(path, json={"tags": 1, "color": "red"})),
+        ("patch", route, await client.patch("/images/x", json={})),
+        ("patch", route, await client.patch(path, json={}, headers={"If-Match": etag})),
+        ("patch", route, await client.patch(path, **too_large)),
+        ("patch", route, await client.patch(path, **raw(b"{}", "text/plain"))),
+        ("post", "/images/delete", await client.post("/images/delete", json={"image_ids": [image["image_id"], "x"]})),
+        ("post", "/images/delete", await client.post("/images/delete", json={"image_ids": []})),
+        ("post", "/images/delete", await client.post("/images/delete", **too_large)),
+        ("post", "/images/delete", await client.post("/images/delete", **raw(b"{}", "text/plain"))),
+    ]
+    statuses = [answer.status_code for _, _, answer in answers]
+    assert statuses == [200, 400, 404, 412, 413, 415, 200, 400, 413, 415]
+    for method, path, answer in answers:
+        check_answer(document, answer, method, path)
+
+
+async def test_real_answers_about_direct_uploads_match(
+    document: dict[str, Any], app: Starlette, client: httpx.AsyncClient
+) -> None:
+    data = picture("png")
+    declared = {"content_type": "image/png", "size": len(data), "filename": "a.png", "tags": ["a"]}
+    check(
+        document,
+        operation(document, "post", "/uploads")["requestBody"]["content"]["application/json"]["schema"],
+        declared,
+    )
+    key = {"Idempotency-Key": "a-key"}
+    route, completion = "/uploads/{image_id}", "/uploads/{image_id}/complete"
+    answers = [("post", "/uploads", await client.post("/uploads", json=declared, headers=key))]
+    path = answers[0][2].headers["location"]
+    answers += [
+        ("post", "/uploads", await client.post("/uploads", json=declared | {"size": 1}, headers=key)),
+        ("post", "/uploads", await client.post("/uploads", json=declared | {"size": 2**30})),
+        ("post", "/uploads", await client.post("/uploads", json={"sha256": "x"})),
+        ("get", route, await client.get(path)),
+        ("get", route, await client.get("/uploads/x")),
+        ("post", completion, await client.post(f"{path}/complete")),
+        ("post", completion, await client.post("/uploads/x/complete")),
+        ("delete", route, await client.delete("/uploads/x")),
+    ]
+    upload = answers[0][2].json()["upload"]
+    for content in (bytes(len(data)), data):
+        assert (await post(client, Form(upload["url"], upload["fields"], utc_now()), content)).status_code == 204
+        answers += [
+            ("get", route, await client.get(path)),
+            ("post", completion, await client.post(f"{path}/complete")),
+        ]
+    answers += [
+        ("get", route, await client.get(path)),
+        ("post", completion, await client.post(f"{path}/complete")),
+        ("delete", route, await client.delete(path)),
+    ]
+    statuses = [answer.status_code for _, _, answer in answers]
+    assert statuses == [201, 422, 413, 400, 200, 404, 409, 404, 404, 200, 415, 200, 201, 200, 200, 409]
+    for method, path, answer in answers:
+        check_answer(document, answer, method, path)
 
 
 async def test_a_list_with_links_matches(document: dict[str, Any], client: httpx.AsyncClient) -> None:

@@ -68,4 +68,4 @@ async def test_errors_there(client: httpx.AsyncClient) -> None:
     assert_problem(await client.get("/x"), 404, "route_not_found")
     answer = await client.put("/images/x")
     assert_problem(answer, 405, "method_not_allowed")
-    assert answer.headers["allow"] == "DELETE, GET, HEAD"
+    assert answer.headers["allow"] == "DELETE, GET, HEAD, PATCH"

@@ -16,6 +16,7 @@ from src.models.usage import TagQuery
 from src.repositories import dynamodb_images, sqlite_images
 from src.repositories.dynamodb_client import open_table
 from src.repositories.dynamodb_images import DynamoDbImageRepository
+from src.repositories.sqlite_database import SqliteDatabase
 from src.repositories.sqlite_images import SqliteImageRepository
 from tests.contract.image_repository import walk_tags
 from tests.support.aws_process import CREDENTIALS, REGION
@@ -76,14 +77,14 @@ type RunCheck = Callable[[int, Check], None]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunCheck]:
     """Run a check with a budget on an empty repository. It is the same one each time, since to make one costs most."""
     with asyncio.Runner() as runner:
-        repository = SqliteImageRepository(tmp_path_factory.mktemp("pages") / "images.sqlite3")
+        repository = SqliteImageRepository(SqliteDatabase(tmp_path_factory.mktemp("pages") / "images.sqlite3"))
 
         def clear(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM images")
             connection.execute("DELETE FROM image_tags")
 
         async def run_check(check: Check) -> None:
-            await repository._writer.run(clear)
+            await repository._database.write(clear)
             await check(repository)
 
         def run(budget: int, check: Check) -> None:

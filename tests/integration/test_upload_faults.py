@@ -31,8 +31,9 @@ from src.common.payload import Payload
 from src.imaging.inspect import Inspector
 from src.models.image import Image, NewImage, original_key
 from src.models.page import ImageQuery
-from src.repositories import object_store, sqlite_images
+from src.repositories import object_store, sqlite_database
 from src.repositories.object_store import LocalObjectStore
+from src.repositories.sqlite_database import SqliteDatabase
 from src.repositories.sqlite_images import SqliteImageRepository
 from src.services.image_service import ImageService
 from src.services.inspection import InspectionService
@@ -51,7 +52,7 @@ class Home:
     def __init__(self, directory: Path, cpu: ThreadPoolExecutor) -> None:
         self.database = directory / "images.sqlite3"
         self.files = directory / "objects"
-        self.records = SqliteImageRepository(self.database)
+        self.records = SqliteImageRepository(SqliteDatabase(self.database))
         self.calls: list[str] = []
         self.faulty_records = Faulty(self.records, self.calls)
         self.faulty_objects = Faulty(LocalObjectStore(self.files), self.calls)
@@ -62,7 +63,8 @@ class Home:
         )
 
     async def upload(self, data: bytes = PICTURE, **fields: Any) -> tuple[Image, bool]:
-        return await self.service.upload(NewImage(payload=Payload.of(data), tags=("cat",), **fields))
+        outcome = await self.service.upload(NewImage(payload=Payload.of(data), tags=("cat",), **fields))
+        return outcome.image, outcome.is_new
 
     async def images(self) -> list[Image]:
         return await whole_list(self.records, ImageQuery())
@@ -104,7 +106,7 @@ class Home:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the writer wait for other processes but shortly."""
-    monkeypatch.setattr(sqlite_images, "BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr(sqlite_database, "BUSY_TIMEOUT", 0.5)
 
 
 @pytest.fixture
@@ -335,7 +337,7 @@ async def cancel_while_locked(home: Home, other: sqlite3.Connection) -> None:
         if statement.startswith("BEGIN"):
             loop.call_soon_threadsafe(begun.set)
 
-    await home.records._writer.run(lambda connection: connection.set_trace_callback(tell))
+    await home.records._database.write(lambda connection: connection.set_trace_callback(tell))
     other.execute("BEGIN IMMEDIATE")
     upload = asyncio.create_task(home.upload())
     await begun.wait()

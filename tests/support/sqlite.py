@@ -3,6 +3,7 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -24,9 +25,13 @@ def seed(path: Path, *images: Image) -> None:
         )
 
 
-def entries(path: Path) -> dict[str, int]:
-    """Count the rows of every table but those of counters."""
+def contents(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Return the rows of every table."""
     with closing(sqlite3.connect(path)) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        names = {name for (name,) in tables} - COUNTERS
-        return {name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names}
+        return {name: sorted(connection.execute(f"SELECT * FROM {name}")) for (name,) in tables}
+
+
+def entries(path: Path) -> dict[str, int]:
+    """Count the rows of every table that has any, but for those of counters."""
+    return {name: len(rows) for name, rows in contents(path).items() if rows and name not in COUNTERS}

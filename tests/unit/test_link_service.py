@@ -1,4 +1,4 @@
-"""Links to originals: their names (RFC 6266), the rotation of keys, and a public address of their own."""
+"""Links to originals, and forms: their names (RFC 6266), the rotation of keys, and a public address of their own."""
 
 import datetime as dt
 import re
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from src.common.errors import LinkExpired, SignatureInvalid
 from src.common.sigv4 import Credentials
 from src.models.image import Image, original_key
+from src.models.link import Form
 from src.services.link_service import LinkService, content_disposition
 from tests.support.images import make_image
 
@@ -193,3 +194,73 @@ def test_a_link_does_not_outlive_its_credentials() -> None:
     link = links(key).link(an_image(), origin=ORIGIN, expires_in=3600)
     assert link.expires_at == NOW.replace(microsecond=0) + dt.timedelta(seconds=900)
     assert "X-Amz-Expires=900&" in link.url
+
+
+def form(service: LinkService, *, life: int = 600, origin: str = ORIGIN, **options: Any) -> Form:
+    defaults: dict[str, Any] = {"content_type": "image/png", "size": 9}
+    expires_at = NOW + dt.timedelta(seconds=life)
+    return service.form("incoming/1a/a.png", origin=origin, expires_at=expires_at, **{**defaults, **options})
+
+
+def test_a_form_is_accepted_until_it_ends() -> None:
+    made = form(links())
+    assert made.expires_at == NOW.replace(microsecond=0) + dt.timedelta(seconds=600)
+    assert links().verify_form(made.fields.items()) == ("incoming/1a/a.png", "image/png", 9, 9)
+    with pytest.raises(LinkExpired):
+        links(now=lambda: made.expires_at).verify_form(made.fields.items())
+
+
+@pytest.mark.parametrize(
+    ("options", "origin", "url"),
+    [
+        ({}, ORIGIN, "http://localhost:8000/objects/"),
+        ({}, "http://localhost:8000/dev", "http://localhost:8000/dev/objects/"),
+        ({"public_endpoint": "https://cdn.example.com/a"}, ORIGIN, "https://cdn.example.com/a/objects/"),
+        (
+            {"public_endpoint": "https://s3.example.com", "objects_path": "/pictures/"},
+            ORIGIN,
+            "https://s3.example.com/pictures/",
+        ),
+        (
+            {"public_endpoint": "https://pictures.s3.us-east-1.amazonaws.com", "objects_path": "/"},
+            ORIGIN,
+            "https://pictures.s3.us-east-1.amazonaws.com/",
+        ),
+    ],
+)
+def test_where_a_form_is_sent(options: dict[str, Any], origin: str, url: str) -> None:
+    """Where links lead, less the key, which is a field."""
+    assert form(links(**options), origin=origin).url == url
+
+
+def test_a_form_is_good_for_one_bucket() -> None:
+    fields = form(links(bucket="pictures")).fields.items()
+    assert links(bucket="pictures").verify_form(fields)
+    with pytest.raises(SignatureInvalid):
+        links().verify_form(fields)
+
+
+def test_keys_are_rotated_without_breaking_forms() -> None:
+    before, after = form(links(OLD)).fields.items(), form(links(NEW, OLD)).fields.items()
+    assert links(NEW, OLD).verify_form(before)
+    assert links(NEW).verify_form(after)
+    for service, fields in ((links(NEW), before), (links(OLD), after)):
+        with pytest.raises(SignatureInvalid):
+            service.verify_form(fields)
+
+
+@pytest.mark.parametrize(("life", "promised"), [(60, 60), (3_600, 3_600), (86_400, 3_600)])
+def test_a_form_by_temporary_credentials(life: int, promised: int) -> None:
+    """It promises an hour at the most, as links do; one by lasting credentials what was asked for."""
+    made = form(links(Credentials("ASIAIOSFODNN7EXAMPLE", "secret", "token")), life=life)
+    assert made.expires_at == NOW.replace(microsecond=0) + dt.timedelta(seconds=promised)
+    assert made.fields["x-amz-security-token"] == "token"
+    assert form(links(), life=life).expires_at == NOW.replace(microsecond=0) + dt.timedelta(seconds=life)
+
+
+def test_a_form_does_not_outlive_its_credentials() -> None:
+    key = NEW._replace(session_token="token", expires_at=NOW + dt.timedelta(seconds=900))
+    made = form(links(key), life=3_600)
+    assert made.expires_at == NOW.replace(microsecond=0) + dt.timedelta(seconds=900)
+    with pytest.raises(LinkExpired):
+        links(key, now=lambda: made.expires_at).verify_form(made.fields.items())

@@ -17,11 +17,19 @@ from src.common.ids import is_id, new_id
 from src.common.validation import normal_description, normal_filename, normal_tags
 from src.handlers.parameters import Reader, Wants
 from src.handlers.queries import ImageParameters, ListParameters
-from src.handlers.schemas import UploadFields
+from src.handlers.schemas import DeleteFields, NewUploadFields, PatchFields, UploadFields
+from src.models.image import EXTENSION_OF
 from src.models.rendition import Fit, Position, RenditionFormat
 
 READERS: dict[type[msgspec.Struct], Reader[Any]] = {
-    model: Reader(model) for model in (ListParameters, ImageParameters, UploadFields)
+    model: Reader(model)
+    for model in (ListParameters, ImageParameters, UploadFields, NewUploadFields, PatchFields, DeleteFields)
+}
+ID = new_id()
+# What has to be said.
+REQUIRED: dict[type[msgspec.Struct], dict[str, list[Any]]] = {
+    NewUploadFields: {"content_type": ["image/png"], "size": [1]},
+    DeleteFields: {"image_ids": [[ID]]},
 }
 
 
@@ -41,6 +49,23 @@ def is_rendition_edge(value: int | None) -> bool:
     return value is not None and 1 <= value <= 4_096
 
 
+def is_filename(value: str) -> bool:
+    return 1 <= len(value) <= 255
+
+
+def is_description(value: str) -> bool:
+    return len(value) <= 2_000
+
+
+UPLOAD_BOUNDS: dict[str, Callable[[Any], bool]] = {
+    "user_id": is_user_id,
+    "filename": is_filename,
+    "tags": are_tags,
+    "description": is_description,
+    "width": is_edge,
+    "height": is_edge,
+    "on_duplicate": lambda value: value in ("store", "return"),
+}
 # What each field may be once it was read, as the API's documentation says.
 BOUNDS: dict[type[msgspec.Struct], dict[str, Callable[[Any], bool]]] = {
     ListParameters: {
@@ -66,16 +91,18 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Callable[[Any], bool]]] = {
         "download": lambda value: value in (True, False),
         "expires_in": lambda value: value is not None and 1 <= value <= 604_800,
     },
-    UploadFields: {
-        "user_id": is_user_id,
-        "filename": lambda value: 1 <= len(value) <= 255,
-        "tags": are_tags,
-        "description": lambda value: len(value) <= 2_000,
-        "width": is_edge,
-        "height": is_edge,
-        "on_duplicate": lambda value: value in ("store", "return"),
+    UploadFields: UPLOAD_BOUNDS,
+    NewUploadFields: {
+        **UPLOAD_BOUNDS,
+        "content_type": lambda value: value in EXTENSION_OF,
+        "size": lambda value: 1 <= value <= 2**40,
+        "sha256": lambda value: re.fullmatch(r"[0-9a-f]{64}", value) is not None,
     },
+    PatchFields: {"filename": is_filename, "tags": are_tags, "description": is_description},
+    DeleteFields: {"image_ids": lambda value: 1 <= len(value) <= 100 and all(isinstance(id_, str) for id_ in value)},
 }
+# Those that come as JSON.
+BODIES = {UploadFields, NewUploadFields, PatchFields, DeleteFields}
 FIELDS = [(model, name) for model, bounds in BOUNDS.items() for name in bounds]
 MANY = {"tags", "exclude_tags", "include"}
 SINGLE = [(model, name) for model, name in FIELDS if name not in MANY]
@@ -87,8 +114,17 @@ NUMBERS = [
     (ImageParameters, "quality"),
     (UploadFields, "width"),
     (UploadFields, "height"),
+    (NewUploadFields, "size"),
 ]
-ID = new_id()
+BAD_UPLOAD = {
+    "user_id": "",
+    "filename": "..",
+    "tags": ",".join(map(str, range(21))),
+    "description": "\x07",
+    "width": "-1",
+    "height": "wide",
+    "on_duplicate": "replace",
+}
 # Something that each field refuses.
 BAD: dict[type[msgspec.Struct], dict[str, str]] = {
     ListParameters: {
@@ -114,15 +150,10 @@ BAD: dict[type[msgspec.Struct], dict[str, str]] = {
         "download": "perhaps",
         "expires_in": "0",
     },
-    UploadFields: {
-        "user_id": "",
-        "filename": "..",
-        "tags": ",".join(map(str, range(21))),
-        "description": "\x07",
-        "width": "-1",
-        "height": "wide",
-        "on_duplicate": "replace",
-    },
+    UploadFields: BAD_UPLOAD,
+    NewUploadFields: {**BAD_UPLOAD, "content_type": "image/svg+xml", "size": "1.5", "sha256": "0" * 63},
+    PatchFields: {"filename": "a/", "tags": "x" * 65, "description": "x" * 2_001},
+    DeleteFields: {"image_ids": ID},  # one alone is no list
 }
 
 # Texts that are nearly right, among any others.
@@ -163,7 +194,7 @@ json_values = st.recursive(
 
 
 def read(model: type[msgspec.Struct], values: dict[str, list[Any]]) -> Any:
-    return READERS[model].read(values)
+    return READERS[model].read({**REQUIRED.get(model, {}), **values})
 
 
 def fields_refused(model: type[msgspec.Struct], values: dict[str, list[Any]]) -> set[str]:
@@ -186,7 +217,8 @@ def assert_read_or_refused(model: type[msgspec.Struct], name: str, value: object
         return
     assert BOUNDS[model][name](getattr(found, name))
     # Nothing else has moved from its default.
-    assert msgspec.structs.replace(found, **{name: getattr(model(), name)}) == model()
+    plain = read(model, {})
+    assert msgspec.structs.replace(found, **{name: getattr(plain, name)}) == plain
 
 
 def test_every_field_is_tried() -> None:
@@ -201,7 +233,7 @@ def test_any_text_is_read_or_refused_by_name(model: type[msgspec.Struct], name: 
     assert_read_or_refused(model, name, data.draw(texts))
 
 
-@pytest.mark.parametrize(("model", "name"), [entry for entry in FIELDS if entry[0] is UploadFields])
+@pytest.mark.parametrize(("model", "name"), [entry for entry in FIELDS if entry[0] in BODIES])
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_any_json_value_is_read_or_refused_by_name(model: type[msgspec.Struct], name: str, data: st.DataObject) -> None:
@@ -212,6 +244,13 @@ def test_any_json_value_is_read_or_refused_by_name(model: type[msgspec.Struct], 
 def test_a_single_value_may_not_be_repeated(model: type[msgspec.Struct], name: str) -> None:
     """Not even if both are the same: a reader that took either could be told two things."""
     assert fields_refused(model, {name: ["1", "1"]}) == {name}
+
+
+@pytest.mark.parametrize(("model", "name"), [(model, name) for model, names in REQUIRED.items() for name in names])
+def test_what_has_to_be_said(model: type[msgspec.Struct], name: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"{name}: wants .*, got nothing") as refusal:
+        READERS[model].read({other: value for other, value in REQUIRED[model].items() if other != name})
+    assert [error.field for error in refusal.value.errors] == [name]
 
 
 @pytest.mark.parametrize("model", BOUNDS)
@@ -408,6 +447,14 @@ def test_descriptions() -> None:
     for text in ("x" * 2_001, "\0", "\x1b[31m", "\x85", "\ud800"):
         with pytest.raises(ValueError, match=r"^wants "):
             normal_description(text)
+
+
+def test_checksums() -> None:
+    """Hex in either case is one checksum."""
+    given = "0123456789abcdefABCDEF" + "0" * 42
+    assert read(NewUploadFields, {"sha256": [given]}).sha256 == given.lower()
+    for text in ("", "0" * 65, "g" * 64, "0x" + "0" * 62, "٠" * 64):
+        assert fields_refused(NewUploadFields, {"sha256": [text]}) == {"sha256"}
 
 
 def test_a_model_that_does_not_say_what_it_wants() -> None:

@@ -1,0 +1,159 @@
+"""The `/uploads` routes: files that go straight to storage."""
+
+import datetime as dt
+
+import msgspec
+from msgspec import UNSET
+from spectree import Response as Answers
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..models.claim import Outcome
+from ..models.image import Image
+from ..models.upload import NewUpload, Upload, incoming_key
+from ..services.idempotency import fingerprint_of
+from .answers import (
+    NO_STORE,
+    body_limits_of,
+    idempotency_key,
+    image_response,
+    json_response,
+    origin_of,
+    prefix_of,
+    services_of,
+)
+from .bodies import json_object
+from .openapi import IMAGE_ID, STORE_PROBLEMS, spec
+from .parameters import Reader, no_parameters, query_values
+from .schemas import IdempotencyHeader, NewUploadFields, Problem, UploadAnswer, UploadForm
+
+_fields = Reader(NewUploadFields)
+
+
+@spec.validate(
+    headers=IdempotencyHeader,
+    json=NewUploadFields,
+    resp=Answers(
+        HTTP_201=UploadAnswer,
+        HTTP_400=Problem,
+        HTTP_409=Problem,
+        HTTP_413=Problem,
+        HTTP_415=Problem,
+        HTTP_422=Problem,
+        **STORE_PROBLEMS,
+    ),
+    tags=("uploads",),
+    operation_id="declare_upload",
+    skip_validation=True,
+)
+async def declare_upload(request: Request) -> Response:
+    """Declare a file that is then sent straight to storage, however large, and get the form to send it with.
+
+    Post a multipart form with `upload.fields`, and then the file as the part `file`, to `upload.url`; then complete
+    the upload. Until that is done there is no image, and what is never completed vanishes.
+    """
+    no_parameters.read(query_values(request))
+    services, key = services_of(request), idempotency_key(request)
+    content = await json_object(request, limits=body_limits_of(request))
+    fields = _fields.read({name: [value] for name, value in content.items() if value is not None})
+    values = msgspec.structs.asdict(fields)
+    new = NewUpload(return_duplicate=values.pop("on_duplicate") == "return", **values)
+    upload = await services.idempotency.run(
+        key,
+        fingerprint_of("declare_upload", new),
+        lambda claim: services.uploads.declare(new, claim=claim),
+        result=Upload,
+    )
+    request.state.image_id = upload.image_id
+    headers = {"Location": f"{prefix_of(request)}/uploads/{upload.image_id}", "Cache-Control": NO_STORE}
+    return json_response(_answer(request, upload, is_received=False), status=201, headers=headers)
+
+
+@spec.validate(
+    resp=Answers(HTTP_200=UploadAnswer, HTTP_400=Problem, HTTP_404=Problem, **STORE_PROBLEMS),
+    tags=("uploads",),
+    path_parameter_descriptions=IMAGE_ID,
+    operation_id="get_upload",
+    skip_validation=True,
+)
+async def get_upload(request: Request) -> Response:
+    """Tell how far an upload is, for as long as it is kept: a day."""
+    no_parameters.read(query_values(request))
+    uploads = services_of(request).uploads
+    upload = await uploads.get(request.path_params["image_id"])
+    is_received = upload.completed is None and await uploads.is_received(upload)
+    return json_response(_answer(request, upload, is_received=is_received), headers={"Cache-Control": NO_STORE})
+
+
+@spec.validate(
+    resp=Answers(HTTP_204=None, HTTP_400=Problem, HTTP_404=Problem, HTTP_409=Problem, **STORE_PROBLEMS),
+    tags=("uploads",),
+    path_parameter_descriptions=IMAGE_ID,
+    operation_id="cancel_upload",
+    skip_validation=True,
+)
+async def cancel_upload(request: Request) -> Response:
+    """Forget an upload that is not completed, and what was sent of it."""
+    no_parameters.read(query_values(request))
+    await services_of(request).uploads.cancel(request.path_params["image_id"])
+    return Response(status_code=204)
+
+
+@spec.validate(
+    headers=IdempotencyHeader,
+    resp=Answers(
+        HTTP_201=Image,
+        HTTP_200=(
+            Image,
+            "it is completed already, or `on_duplicate=return` found the owner's image of the same bytes",
+        ),
+        HTTP_400=Problem,
+        HTTP_404=Problem,
+        HTTP_409=Problem,
+        HTTP_413=Problem,
+        HTTP_415=Problem,
+        HTTP_422=Problem,
+        **STORE_PROBLEMS,
+    ),
+    tags=("uploads",),
+    path_parameter_descriptions=IMAGE_ID,
+    operation_id="complete_upload",
+    skip_validation=True,
+)
+async def complete_upload(request: Request) -> Response:
+    """Make an image of what was sent: it is verified as every upload is, and has to be what was declared.
+
+    What is not acceptable is deleted; another file may be sent as long as the form lives.
+    """
+    no_parameters.read(query_values(request))
+    services, image_id = services_of(request), request.path_params["image_id"]
+    outcome = await services.idempotency.run(
+        idempotency_key(request),
+        fingerprint_of("complete_upload", image_id),
+        lambda claim: services.uploads.complete(image_id, claim=claim),
+        result=Outcome,
+    )
+    return image_response(request, outcome)
+
+
+def _answer(request: Request, upload: Upload, *, is_received: bool) -> UploadAnswer:
+    form, expires_at = None, upload.expires_at
+    if upload.completed is None and upload.expires_at > dt.datetime.now(dt.UTC):
+        form = services_of(request).links.form(
+            incoming_key(upload),
+            content_type=upload.content_type,
+            size=upload.size,
+            origin=origin_of(request),
+            expires_at=upload.expires_at,
+        )
+        expires_at = form.expires_at
+    status = "received" if is_received else "waiting"
+    return UploadAnswer(
+        image_id=upload.image_id,
+        status="completed" if upload.completed else status,  # type: ignore[arg-type]
+        content_type=upload.content_type,
+        size=upload.size,
+        upload=UploadForm(method="POST", url=form.url, fields=form.fields) if form else UNSET,
+        expires_at=expires_at,
+        completed_as=upload.completed or UNSET,
+    )

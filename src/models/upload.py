@@ -1,0 +1,49 @@
+"""A direct upload: declared to us, sent straight to the object store, then completed."""
+
+import datetime as dt
+
+import msgspec
+
+from ..common.ids import created_at
+from .image import EXTENSION_OF, Moment
+
+INCOMING = "incoming/"
+FORM_LIFE = dt.timedelta(hours=1)  # in which the bytes may be sent
+KEPT = dt.timedelta(days=1)  # after which an upload is forgotten, completed or not
+
+
+class NewUpload(msgspec.Struct, frozen=True, kw_only=True):
+    """What is declared. What is None was not said."""
+
+    content_type: str
+    size: int
+    user_id: str | None = None
+    filename: str | None = None
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    width: int | None = None
+    height: int | None = None
+    sha256: str | None = None
+    return_duplicate: bool = False
+
+
+class Upload(NewUpload, frozen=True, kw_only=True):
+    """A declaration with the id that its image will have; until `expires_at` the bytes may be sent.
+
+    `sha256` is what the bytes must have: as declared, or that of the bytes that were first accepted. `completed` is
+    the id of the image that the upload became: its own, or that of an older image with the same bytes.
+    """
+
+    image_id: str
+    expires_at: Moment
+    completed: str | None = None
+
+
+def incoming_key(upload: Upload) -> str:
+    """Return the object key under which the client stores the bytes."""
+    return f"{INCOMING}{upload.image_id[-2:]}/{upload.image_id}.{EXTENSION_OF[upload.content_type]}"
+
+
+def kept_until(image_id: str) -> dt.datetime:
+    """Return the moment from which an upload with this id is as good as never declared."""
+    return created_at(image_id) + KEPT

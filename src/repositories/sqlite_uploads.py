@@ -1,0 +1,86 @@
+"""Declared uploads in SQLite."""
+
+import datetime as dt
+import sqlite3
+
+import msgspec
+
+from ..models.claim import Claim
+from ..models.upload import Upload, kept_until
+from .ports import UploadNotOpen
+from .sqlite_claims import finish
+from .sqlite_database import SqliteDatabase, reading
+
+_decode = msgspec.json.Decoder(Upload).decode
+_encode = msgspec.json.encode
+
+
+class SqliteUploadRepository:
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+
+    async def declare(self, upload: Upload, *, claim: Claim | None = None) -> None:
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO uploads (image_id, kept_until, record) VALUES (?, ?, ?)",
+                (upload.image_id, kept_until(upload.image_id).timestamp(), _encode(upload).decode()),
+            )
+            if claim:
+                finish(connection, claim, _encode(upload))
+
+        await self._database.write(job)
+
+    async def get(self, image_id: str) -> Upload | None:
+        with reading():
+            return _find(self._database.reader, image_id)
+
+    async def pin(self, image_id: str, sha256: str) -> bool:
+        def job(connection: sqlite3.Connection) -> bool:
+            upload = _find(connection, image_id)
+            if upload is None or upload.completed or upload.sha256 not in (None, sha256):
+                return False
+            if upload.sha256 is None:
+                _update(connection, msgspec.structs.replace(upload, sha256=sha256))
+            return True
+
+        return await self._database.write(job)
+
+    async def cancel(self, image_id: str) -> bool:
+        def job(connection: sqlite3.Connection) -> bool:
+            upload = _find(connection, image_id)
+            if upload is None or upload.completed:
+                return False
+            connection.execute("DELETE FROM uploads WHERE image_id = ?", (image_id,))
+            return True
+
+        return await self._database.write(job)
+
+    async def remove_expired(self) -> list[Upload]:
+        def job(connection: sqlite3.Connection) -> list[Upload]:
+            rows = connection.execute("DELETE FROM uploads WHERE kept_until <= ? RETURNING record", (_now(),))
+            return [_decode(record) for (record,) in rows.fetchall()]
+
+        return await self._database.write(job)
+
+
+def complete(connection: sqlite3.Connection, image_id: str, completed: str) -> None:
+    """Mark an open upload as completed. Raises UploadNotOpen."""
+    upload = _find(connection, image_id)
+    if upload is None or upload.completed:
+        raise UploadNotOpen(image_id)
+    _update(connection, msgspec.structs.replace(upload, completed=completed))
+
+
+def _find(connection: sqlite3.Connection, image_id: str) -> Upload | None:
+    row = connection.execute(
+        "SELECT record FROM uploads WHERE image_id = ? AND kept_until > ?", (image_id, _now())
+    ).fetchone()
+    return _decode(row[0]) if row else None
+
+
+def _update(connection: sqlite3.Connection, upload: Upload) -> None:
+    connection.execute("UPDATE uploads SET record = ? WHERE image_id = ?", (_encode(upload).decode(), upload.image_id))
+
+
+def _now() -> float:
+    return dt.datetime.now(dt.UTC).timestamp()

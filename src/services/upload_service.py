@@ -1,0 +1,184 @@
+"""Direct uploads: declared here, sent straight to the object store, completed here.
+
+Nothing of one can be seen until it is completed. The bytes under its key may change until then, so a completion first
+fixes their checksum: whatever is stored as the image's own bytes are the same ones, however many complete it at once
+and wherever they break off.
+"""
+
+import datetime as dt
+import logging
+from contextlib import closing
+
+import msgspec
+
+from ..common.errors import (
+    FieldError,
+    ImageNotFound,
+    ObjectNotFound,
+    PayloadTooLarge,
+    UnacceptableImage,
+    UnsupportedImageFormat,
+    UploadChanged,
+    UploadCompleted,
+    UploadIncomplete,
+    UploadMismatch,
+    UploadNotFound,
+)
+from ..common.ids import is_id, new_id
+from ..common.payload import Payload
+from ..models.claim import Claim, Outcome
+from ..models.image import Image, NewImage, original_key
+from ..models.upload import FORM_LIFE, NewUpload, Upload, incoming_key
+from ..repositories.ports import ClaimRepository, ImageRepository, ObjectStore, UploadNotOpen, UploadRepository
+from .acceptance import accepted
+from .garbage import discard
+from .inspection import InspectionService
+
+log = logging.getLogger(__name__)
+
+
+class UploadService:
+    def __init__(
+        self,
+        *,
+        uploads: UploadRepository,
+        claims: ClaimRepository,
+        repository: ImageRepository,
+        objects: ObjectStore,
+        inspection: InspectionService,
+        max_size: int,
+    ) -> None:
+        self._uploads = uploads
+        self._claims = claims
+        self._repository = repository
+        self._objects = objects
+        self._inspection = inspection
+        self._max_size = max_size
+
+    async def declare(self, new: NewUpload, *, claim: Claim | None = None) -> Upload:
+        """Take note of an upload, and with it the result of the claim. Raises PayloadTooLarge, or ClaimLost."""
+        if new.size > self._max_size:
+            wanted = f"wants at most {self._max_size} bytes, got {new.size}"
+            raise PayloadTooLarge(f"size: {wanted}", errors=(FieldError("size", wanted),))
+        # Whole seconds, as forms have it.
+        expires_at = dt.datetime.now(dt.UTC).replace(microsecond=0) + FORM_LIFE
+        upload = Upload(**msgspec.structs.asdict(new), image_id=new_id(), expires_at=expires_at)
+        await self._uploads.declare(upload, claim=claim)
+        log.info("upload declared", extra={"image_id": upload.image_id, "size": upload.size})
+        return upload
+
+    async def get(self, image_id: str) -> Upload:
+        """Raise UploadNotFound if there is no such upload (any more)."""
+        upload = await self._uploads.get(image_id) if is_id(image_id) else None
+        if upload is None:
+            raise UploadNotFound(image_id)
+        return upload
+
+    async def is_received(self, upload: Upload) -> bool:
+        """Tell whether the bytes are in the object store."""
+        try:
+            await self._objects.head(incoming_key(upload))
+        except ObjectNotFound:
+            return False
+        return True
+
+    async def cancel(self, image_id: str) -> None:
+        """Forget an upload and its bytes. Raises UploadNotFound or UploadCompleted."""
+        upload = await self.get(image_id)
+        if upload.completed or not await self._uploads.cancel(image_id):
+            upload = await self.get(image_id)
+            raise UploadCompleted(f"The upload is the image {upload.completed}: delete that.")
+        await self._discard(upload)
+        log.info("upload cancelled", extra={"image_id": image_id})
+
+    async def complete(self, image_id: str, *, claim: Claim | None = None) -> Outcome:
+        """Verify and commit what was uploaded; if that is done already, return the image.
+
+        Raises UploadNotFound, UploadIncomplete, UploadChanged, ImageNotFound if the image is deleted by now,
+        or what says why the bytes are not acceptable: then they are gone, and may be sent anew.
+        """
+        upload = await self._uploads.get(image_id) if is_id(image_id) else None
+        if upload is None or upload.completed:
+            return await self._completed(image_id, upload, claim)
+        try:
+            payload = await self._objects.fetch(incoming_key(upload))
+        except ObjectNotFound as error:
+            now = await self._uploads.get(image_id)
+            if now is None or now.completed:  # by somebody else, just now
+                return await self._completed(image_id, now, claim)
+            raise UploadIncomplete("Nothing has been uploaded yet: send the form first.") from error
+        with closing(payload):
+            try:
+                image = await self._verified(upload, payload)
+                if not await self._uploads.pin(image_id, image.sha256):
+                    now = await self._uploads.get(image_id)
+                    if now is None or now.completed:
+                        return await self._completed(image_id, now, claim)
+                    raise UploadChanged("The upload was being completed with other bytes. Declare a new one.")
+            except (PayloadTooLarge, UnacceptableImage, UnsupportedImageFormat):
+                await discard(self._objects, incoming_key(upload))
+                raise
+            # If this or the commit fails it may stay: somebody else may be about to commit the same bytes. It goes
+            # with the upload.
+            await self._objects.put(
+                original_key(image_id, image.content_type), payload, content_type=image.content_type
+            )
+        return await self._commit(upload, image, claim)
+
+    async def _verified(self, upload: Upload, payload: Payload) -> Image:
+        new = NewImage(
+            payload=payload,
+            user_id=upload.user_id,
+            filename=upload.filename,
+            tags=upload.tags,
+            description=upload.description,
+            width=upload.width,
+            height=upload.height,
+        )
+        image = await accepted(new, upload.image_id, self._inspection)
+        errors = tuple(
+            FieldError(field, f"was declared as {declared}, is {found}")
+            for field, declared, found in (
+                ("size", upload.size, image.size),
+                ("content_type", upload.content_type, image.content_type),
+                ("sha256", upload.sha256 or image.sha256, image.sha256),
+            )
+            if declared != found
+        )
+        if errors:
+            raise UploadMismatch("; ".join(f"{e.field} {e.message}" for e in errors), errors=errors)
+        return image
+
+    async def _commit(self, upload: Upload, image: Image, claim: Claim | None) -> Outcome:
+        try:
+            committed = await self._repository.add(
+                image, return_duplicate=upload.return_duplicate, completes=True, claim=claim
+            )
+        except UploadNotOpen:
+            now = await self._uploads.get(upload.image_id)
+            if now is None:  # cancelled: nobody can commit it any more
+                await self._discard(upload)
+            return await self._completed(upload.image_id, now, claim)
+        await discard(self._objects, incoming_key(upload))
+        if committed.image_id != image.image_id:
+            await discard(self._objects, original_key(image.image_id, image.content_type))
+            log.info("upload is a duplicate", extra={"image_id": committed.image_id})
+            return Outcome(committed, False)
+        log.info("image uploaded", extra={"image_id": image.image_id, "size": image.size})
+        return Outcome(committed, True)
+
+    async def _completed(self, image_id: str, upload: Upload | None, claim: Claim | None) -> Outcome:
+        """Return the image that the upload has become. After some time only the image itself tells of it."""
+        became = upload.completed if upload and upload.completed else image_id
+        image = await self._repository.get(became) if is_id(became) else None
+        if image is None:
+            raise ImageNotFound(became) if upload else UploadNotFound(image_id)
+        outcome = Outcome(image, False)
+        if claim:
+            await self._claims.finish(claim, msgspec.json.encode(outcome))
+        return outcome
+
+    async def _discard(self, upload: Upload) -> None:
+        """Delete all bytes of an upload that can't be completed any more."""
+        await discard(self._objects, incoming_key(upload))
+        await discard(self._objects, original_key(upload.image_id, upload.content_type))
