@@ -19,7 +19,8 @@ from .imaging.inspect import Inspector
 from .imaging.memory import MemoryBudget
 from .repositories.aws_credentials import CredentialSource, provider_chain
 from .repositories.key_file import load_or_create_key
-from .repositories.object_store import LocalObjectStore, S3ObjectStore
+from .repositories.local_objects import LocalObjectStore
+from .repositories.object_store import S3ObjectStore
 from .repositories.ports import Audit, ClaimRepository, ImageRepository, ObjectStore, UploadRepository
 from .repositories.sqlite_audit import SqliteAudit
 from .repositories.sqlite_claims import SqliteClaimRepository
@@ -37,6 +38,7 @@ from .services.rendition_service import RenditionService
 from .services.upload_service import UploadService
 
 NICENESS = 10  # of the threads that decode and encode
+DATABASE = "images.sqlite3"  # below DATA_DIR
 LOCALSTACK = "http://localhost:4566"
 LOCALSTACK_CREDENTIALS = Credentials("test", "test")
 
@@ -81,7 +83,7 @@ def _build_local(settings: Settings) -> Services:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         keys = settings.url_signing_keys or (load_or_create_key(directory / "url_signing_key"),)
-        database = SqliteDatabase(directory / "images.sqlite3")
+        database = SqliteDatabase(directory / DATABASE)
         objects = LocalObjectStore(_made(directory / "objects"))
         sync(directory)
         sync(directory.parent)

@@ -65,16 +65,17 @@ class _Duration(click.ParamType[dt.timedelta]):
     show_default=True,
     help="Leave alone what is younger: a request may still be at it. 0s is for when nothing runs.",
 )
+@click.option("--force", is_flag=True, help="Go on even if there is no record at all, so that all pictures go.")
 @click.option("--storage", help="Where images live: local (files and SQLite) or aws (STORAGE, local).")
 @click.option("--data-dir", help="Directory that holds everything (DATA_DIR, ./data).")
-def reconcile(*, dry_run: bool, older_than: dt.timedelta, **options: str | None) -> None:
+def reconcile(*, dry_run: bool, older_than: dt.timedelta, force: bool, **options: str | None) -> None:
     """Find and remove what crashes have left behind, and mend what does not agree with the records.
 
     Prints one line for each finding and a summary. A record whose object is missing is only reported. Exits with 0 if
     nothing is left, with 1 if something is, with 2 and one line that says why if it can't start.
     """
     with _configured(options) as settings:
-        is_clean = asyncio.run(reconciliation.run(settings, older_than=older_than, dry_run=dry_run))
+        is_clean = asyncio.run(reconciliation.run(settings, older_than=older_than, dry_run=dry_run, force=force))
     sys.exit(0 if is_clean else 1)
 
 

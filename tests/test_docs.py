@@ -12,9 +12,9 @@ from src.common import errors
 from src.common.config import VARIABLES
 from src.common.errors import ServiceError
 from src.handlers.app import OBJECT_ROUTES, ROUTES
+from src.handlers.fields import UploadFields
 from src.handlers.problems import status_of
 from src.handlers.queries import ContentParameters, ImageParameters, ListParameters, TagParameters, UsageParameters
-from src.handlers.schemas import UploadFields
 from tests.support.pictures import picture
 from tests.support.server import ROOT, Server
 

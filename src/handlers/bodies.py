@@ -14,9 +14,9 @@ from ..common.errors import FieldError, InvalidRequest, UnsupportedRequestBody
 from ..common.payload import Payload, decode_base64
 from ..models.image import NewImage
 from .body_limits import OVERHEAD, BodyLimits
+from .fields import UploadFields
 from .parameters import Reader, query_values
 from .request_bodies import FormParser, bounded, spooled
-from .schemas import UploadFields
 
 MAX_FIELDS = 64
 MAX_FILES = 2  # one too many, to say so

@@ -12,9 +12,10 @@ from ..models.image import Deletion, Image, ImagePatch
 from ..services.idempotency import fingerprint_of
 from .answers import body_limits_of, etag_of, idempotency_key, is_wanted, json_response, services_of
 from .bodies import JSON, json_object
-from .openapi import IMAGE_ID, MERGE_PATCH, STORE_PROBLEMS, spec
+from .fields import DeleteFields, IdempotencyHeader, MatchHeader, PatchFields
+from .openapi import IMAGE_ID, MERGE_PATCH, POST_PROBLEMS, STORE_PROBLEMS, spec
 from .parameters import Reader, no_parameters, query_values
-from .schemas import DeleteFields, Deletions, IdempotencyHeader, MatchHeader, PatchFields, Problem
+from .schemas import Deletions, Problem
 
 _DEFAULTS: Mapping[str, tuple[str, ...] | str] = {"tags": (), "description": "", "filename": ""}
 
@@ -72,12 +73,7 @@ async def update_image(request: Request) -> Response:
     json=DeleteFields,
     resp=Answers(
         HTTP_200=Deletions,
-        HTTP_400=Problem,
-        HTTP_409=Problem,
-        HTTP_413=Problem,
-        HTTP_415=Problem,
-        HTTP_422=Problem,
-        **STORE_PROBLEMS,
+        **POST_PROBLEMS,
     ),
     tags=("images",),
     operation_id="delete_images",

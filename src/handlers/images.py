@@ -25,20 +25,11 @@ from .answers import (
 )
 from .bodies import new_image
 from .content import link_for, varies
-from .openapi import IMAGE_ID, STORE_PROBLEMS, spec
+from .fields import IdempotencyHeader, JsonUpload, MultipartUpload, UploadFields
+from .openapi import IMAGE_ID, POST_PROBLEMS, STORE_PROBLEMS, spec
 from .parameters import Reader, query_values
 from .queries import ImageParameters, ListParameters
-from .schemas import (
-    Cursor,
-    IdempotencyHeader,
-    ImageList,
-    JsonUpload,
-    LinkedImage,
-    ListedImage,
-    MultipartUpload,
-    Problem,
-    UploadFields,
-)
+from .schemas import Cursor, ImageList, LinkedImage, ListedImage, Problem
 
 THUMBNAIL = {"width": "320", "height": "320", "fit": "inside"}
 
@@ -54,12 +45,7 @@ _image_parameters = Reader(ImageParameters)
     resp=Answers(
         HTTP_201=Image,
         HTTP_200=(Image, "on_duplicate=return found the owner's image of the same bytes"),
-        HTTP_400=Problem,
-        HTTP_409=Problem,
-        HTTP_413=Problem,
-        HTTP_415=Problem,
-        HTTP_422=Problem,
-        **STORE_PROBLEMS,
+        **POST_PROBLEMS,
     ),
     tags=("images",),
     operation_id="upload_image",

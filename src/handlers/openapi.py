@@ -21,6 +21,8 @@ from .schemas import Problem
 IMAGE_ID = {"image_id": "The id that the upload answered with."}
 MERGE_PATCH = "application/merge-patch+json"
 STORE_PROBLEMS = {"HTTP_502": Problem, "HTTP_503": Problem}
+# Of what takes a body, or an Idempotency-Key.
+POST_PROBLEMS = {f"HTTP_{status}": Problem for status in (400, 409, 413, 415, 422)} | STORE_PROBLEMS
 
 # Validation is ours (`parameters.py`), since it names every field at fault; spectree describes.
 spec = SpecTree(

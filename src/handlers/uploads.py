@@ -23,9 +23,10 @@ from .answers import (
     services_of,
 )
 from .bodies import json_object
-from .openapi import IMAGE_ID, STORE_PROBLEMS, spec
+from .fields import IdempotencyHeader, NewUploadFields
+from .openapi import IMAGE_ID, POST_PROBLEMS, STORE_PROBLEMS, spec
 from .parameters import Reader, no_parameters, query_values
-from .schemas import IdempotencyHeader, NewUploadFields, Problem, UploadAnswer, UploadForm
+from .schemas import Problem, UploadAnswer, UploadForm
 
 _fields = Reader(NewUploadFields)
 
@@ -35,12 +36,7 @@ _fields = Reader(NewUploadFields)
     json=NewUploadFields,
     resp=Answers(
         HTTP_201=UploadAnswer,
-        HTTP_400=Problem,
-        HTTP_409=Problem,
-        HTTP_413=Problem,
-        HTTP_415=Problem,
-        HTTP_422=Problem,
-        **STORE_PROBLEMS,
+        **POST_PROBLEMS,
     ),
     tags=("uploads",),
     operation_id="declare_upload",
@@ -107,13 +103,8 @@ async def cancel_upload(request: Request) -> Response:
             Image,
             "it is completed already, or `on_duplicate=return` found the owner's image of the same bytes",
         ),
-        HTTP_400=Problem,
         HTTP_404=Problem,
-        HTTP_409=Problem,
-        HTTP_413=Problem,
-        HTTP_415=Problem,
-        HTTP_422=Problem,
-        **STORE_PROBLEMS,
+        **POST_PROBLEMS,
     ),
     tags=("uploads",),
     path_parameter_descriptions=IMAGE_ID,

@@ -1,23 +1,16 @@
-"""Object stores through obstore: local files, and S3."""
+"""Object stores through obstore, and S3."""
 
 import asyncio
 import datetime as dt
-import errno
-import os
 import re
-import secrets
-import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from stat import S_ISREG
-from typing import TYPE_CHECKING, BinaryIO
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import LocalStore, S3Store
+from obstore.store import S3Store
 
-from ..common.durable import sync
 from ..common.errors import ObjectNotFound, ServiceError, StoreError, StoreFailed, StoreUnavailable
 from ..common.payload import Payload, spool
 from .aws_credentials import CredentialSource
@@ -29,7 +22,6 @@ if TYPE_CHECKING:
     from obstore.store import S3Config, S3Credential
 
 CHUNK = 256 * 1024  # bytes a reader gets at a time
-REMOVALS = 5  # of a directory to which others write
 
 # A request to S3 always ends, whatever happens, within some seconds.
 CONNECT_TIMEOUT = dt.timedelta(seconds=1)
@@ -38,7 +30,6 @@ MAX_RETRIES = 2  # with jitter
 RETRY_TIMEOUT = dt.timedelta(seconds=6)
 CREDENTIALS_KEPT = dt.timedelta(minutes=1)  # then they are asked for anew
 
-_TEMPORARY = re.compile(r"[^#]*#[0-9]+")  # the names of files that obstore takes for no objects
 _REFUSAL = re.compile(r"status code: (301|4(?!08|09|29)\d\d)|redirect")
 
 
@@ -125,109 +116,6 @@ class ObstoreObjectStore:
             await anext(aiter(obstore.list(self._store, "readyz")), None)
 
 
-class LocalObjectStore(ObstoreObjectStore):
-    """Files below a directory, which is made if need be. A key's extension tells its type: files have no attributes.
-
-    obstore lists. It has no way to sync a file before it gets its name (as of 0.12), and its reads take twice the CPU
-    of these.
-    """
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(LocalStore(root, mkdir=True))
-        self._root = root
-
-    def _write(self, key: str, payload: Payload, content_type: str, durable: bool) -> None:
-        path = self._path(key)
-        if not self._root.is_dir():  # an unmounted disk, say: it would be made anew, and what it held seem lost
-            raise StoreFailed("The directory of the objects is gone.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}#{secrets.randbits(64)}")  # as obstore names them, and never lists
-        ours = temporary
-        try:
-            with temporary.open("xb") as file:
-                _copy(payload, file)
-                file.flush()
-                os.fsync(file.fileno())
-            ours = temporary.rename(path)
-            for directory in path.parents if durable else ():
-                sync(directory)
-                if directory == self._root:
-                    break
-        except BaseException:
-            with suppress(OSError):
-                ours.unlink()
-            raise
-
-    async def head(self, key: str) -> ObjectInfo:
-        with self._translated(f"object {key}"):
-            stat = self._path(key).stat()  # not in a thread, which takes longer to reach
-            if not S_ISREG(stat.st_mode):
-                raise FileNotFoundError(key)
-        modified_at = dt.datetime.fromtimestamp(int(stat.st_mtime), dt.UTC)
-        return ObjectInfo(key, stat.st_size, _file_etag(stat), modified_at)
-
-    async def read(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
-        if start >= end:
-            return
-        with self._translated(f"object {key}"):
-            file, data = await asyncio.to_thread(self._begin, key, start, end)
-            with file:
-                while data:
-                    yield data
-                    start += len(data)
-                    data = await asyncio.to_thread(file.read, min(CHUNK, end - start)) if start < end else b""
-
-    def _begin(self, key: str, start: int, end: int) -> tuple[BinaryIO, bytes]:
-        file = self._path(key).open("rb", buffering=0)
-        file.seek(start)
-        return file, file.read(min(CHUNK, end - start))
-
-    async def fetch(self, key: str) -> Payload:
-        with self._translated(f"object {key}"):
-            file = self._path(key).open("rb")
-        return Payload(file, os.fstat(file.fileno()).st_size)
-
-    def _path(self, key: str) -> Path:
-        """Raise FileNotFoundError for what is no key of ours, such as the temporary files of obstore."""
-        if "#" in key:
-            raise FileNotFoundError(key)
-        return self._within(key)
-
-    def _within(self, key: str) -> Path:
-        """Raise FileNotFoundError for what may lead out of the root."""
-        if "\0" in key or {"", ".", ".."} & set(key.split("/")):
-            raise FileNotFoundError(key)
-        return self._root / key
-
-    async def leftovers(self) -> AsyncIterator[ObjectInfo]:
-        with self._translated("directory of objects"):
-            for path in await asyncio.to_thread(_temporary_files, self._root):
-                with suppress(FileNotFoundError):
-                    stat = path.stat()
-                    if S_ISREG(stat.st_mode):
-                        modified_at = dt.datetime.fromtimestamp(int(stat.st_mtime), dt.UTC)
-                        key = path.relative_to(self._root).as_posix()
-                        yield ObjectInfo(key, stat.st_size, _file_etag(stat), modified_at)
-
-    async def delete(self, key: str) -> None:
-        # obstore would not touch temporary files.
-        try:
-            with self._translated(f"object {key}"):
-                await asyncio.to_thread(self._within(key).unlink)
-        except ObjectNotFound:
-            return
-
-    async def delete_below(self, prefix: str) -> None:
-        """Also delete the directory itself, and what was left of writes that broke off."""
-        with self._translated(f"object below {prefix}"):
-            await asyncio.to_thread(_remove_tree, self._root / prefix)
-
-    async def ping(self) -> None:
-        if not self._root.is_dir():  # a listing would only be empty
-            raise StoreFailed("The directory of the objects is gone.")
-        await super().ping()
-
-
 class S3ObjectStore(ObstoreObjectStore):
     """Objects in a bucket of S3, or of a store that speaks its language."""
 
@@ -258,49 +146,6 @@ class S3ObjectStore(ObstoreObjectStore):
         super().__init__(store)
 
 
-def _temporary_files(root: Path) -> list[Path]:
-    return [
-        Path(directory, name)
-        for directory, _, names in os.walk(root, onerror=_raise_unless_missing)
-        for name in names
-        if _TEMPORARY.fullmatch(name)
-    ]
-
-
-def _raise_unless_missing(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
-
-
-def _remove_tree(directory: Path) -> None:
-    for attempts_left in reversed(range(REMOVALS)):
-        try:
-            shutil.rmtree(directory, onexc=_ignore_missing)
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY or not attempts_left:  # something was written to it meanwhile
-                raise
-        else:
-            return
-
-
-def _ignore_missing(_function: object, _path: str, error: BaseException) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
-
-
-def _copy(payload: Payload, file: BinaryIO) -> None:
-    content = payload.content()
-    if isinstance(content, bytes):
-        file.write(content)
-    else:
-        shutil.copyfileobj(content, file, CHUNK)
-
-
 def _info(meta: "ObjectMeta") -> ObjectInfo:
     etag = (meta["e_tag"] or "").strip('"')
     return ObjectInfo(meta["path"], meta["size"], f'"{etag}"', meta["last_modified"].replace(microsecond=0))
-
-
-def _file_etag(stat: os.stat_result) -> str:
-    """Write the tag that obstore gives a file, since its listings have it too."""
-    return f'"{stat.st_ino:x}-{stat.st_mtime_ns // 1000:x}-{stat.st_size:x}"'

@@ -7,6 +7,7 @@ they don't show the stores at one moment.
 
 import datetime as dt
 import logging
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from uuid import UUID
 
@@ -48,11 +49,19 @@ class Reconciler:
         self._audit = audit
         self._housekeeper = housekeeper
 
+    async def is_misplaced(self) -> bool:
+        """Tell whether there are originals and no record at all: one of the two may be another deployment's."""
+        async for _ in self._audit.records():
+            return False
+        async for _ in self._objects.list(ORIGINALS):
+            return True
+        return False
+
     async def find(self, before: dt.datetime) -> AsyncGenerator[Finding | Looked]:
         """Look at everything, and yield what is wrong and was so before that moment. Mend each before the next."""
         images: dict[bytes, str | None] = {}  # by id, the content type; None once its object has been seen
         async for image in self._audit.records():
-            images[UUID(image.image_id).bytes] = image.content_type
+            images[UUID(image.image_id).bytes] = sys.intern(image.content_type)
             yield Looked(image.image_id)
         async for info in self._objects.list(ORIGINALS):
             yield Looked(info.key)

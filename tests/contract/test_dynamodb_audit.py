@@ -50,6 +50,9 @@ class Entry(NamedTuple):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Entry) and (self.pk, self.sk) == (other.pk, other.sk)
 
+    def __hash__(self) -> int:
+        return hash((self.pk, self.sk))
+
 
 class Counter(NamedTuple):
     pk: str
@@ -132,6 +135,25 @@ class TestDynamoDbAudit(AuditContract[Place, Entry, Counter]):
         kinds = await self.reconciled(opened.audit)
         assert kinds == ["entry that is missing", "wrong counter", "wrong counter"]
         await assert_right(opened.repository, images)
+
+    async def test_an_image_that_changes_between_two_looks(
+        self, place: Place, opened: Opened, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An entry that its record wanted a moment ago is not missing."""
+        image = await opened.repository.add(make_image(tags=("cat", "dog")))
+        for entry in set(self.entries(image)) - set(self.entries(changed(image, tags=("dog",)))):
+            self.remove_entry(place, entry)
+        get = Table.get
+
+        async def change_and_get(self: Table, key: dict[str, str]) -> Any:
+            if key["pk"] == "user#ann#tag#cat":
+                monkeypatch.undo()
+                assert await opened.repository.replace(image, changed(image, tags=("dog",)))
+            return await get(self, key)
+
+        monkeypatch.setattr(Table, "get", change_and_get)
+        assert await findings(opened.audit) == []
+        assert Table.get is get
 
     # Checksum guards
 

@@ -12,7 +12,7 @@ from src.common.errors import OutcomeUnknown, StoreFailed, StoreUnavailable
 from src.common.sigv4 import Credentials
 from src.models.image import Image
 from src.models.page import ImageQuery, Page
-from src.repositories import dynamodb_counters, dynamodb_images
+from src.repositories import dynamodb_counters, dynamodb_pages
 from src.repositories.dynamodb_client import Table, open_table
 from src.repositories.dynamodb_images import DynamoDbImageRepository
 from src.repositories.dynamodb_items import pack, shard_of
@@ -66,7 +66,7 @@ def place(emulator: Emulator) -> Place:
 
 
 async def test_an_add_writes_what_the_data_model_says(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dynamodb_images.uuid, "uuid4", lambda: uuid.UUID(ATTEMPT))
+    monkeypatch.setattr("src.repositories.dynamodb_images.uuid.uuid4", lambda: uuid.UUID(ATTEMPT))
     image = make_image(tags=("cat", "a#b%"))
     await place.repository().add(image)
     assert place.items() == sorted(items_of(image), key=by_key)
@@ -121,7 +121,7 @@ async def test_counters_that_cannot_be_read_fail_no_list(place: Place, monkeypat
 @pytest.mark.parametrize("user_id", ["ann", None])
 async def test_the_rarest_tag_is_walked(place: Place, monkeypatch: pytest.MonkeyPatch, user_id: str | None) -> None:
     """However the tags are put: the one image that has both is on the first page, within a budget for few."""
-    monkeypatch.setattr(dynamodb_images, "READ_BUDGET", 1)
+    monkeypatch.setattr(dynamodb_pages, "READ_BUDGET", 1)
     repository = place.repository()
     images = [make_image(image_id=numbered_id(i, 0), user_id="ann", tags=("common",)) for i in range(1, 40)]
     both = make_image(image_id=numbered_id(0, 0), user_id="ann", tags=("common", "rare"))
@@ -134,7 +134,7 @@ async def test_the_rarest_tag_is_walked(place: Place, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("mode", ["all", "any"])
 async def test_a_page_ends_within_its_budget(place: Place, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     """Two common tags that never meet: each page is empty and goes on, until the list is over."""
-    monkeypatch.setattr(dynamodb_images, "READ_BUDGET", 5)
+    monkeypatch.setattr(dynamodb_pages, "READ_BUDGET", 5)
     repository = place.repository()
     for number in range(14):
         tags = ("cat",) if number % 2 else ("dog",)
@@ -201,4 +201,4 @@ async def test_a_page_takes_few_queries(place: Place, monkeypatch: pytest.Monkey
     page = await repository.list(query)
     assert page.images == ()
     assert len(limits) <= 30
-    assert sum(limits) <= 2 * dynamodb_images.READ_BUDGET
+    assert sum(limits) <= 2 * dynamodb_pages.READ_BUDGET

@@ -12,8 +12,9 @@ import pytest
 
 from src.common.errors import ObjectNotFound, StoreError, StoreFailed
 from src.common.payload import Payload
-from src.repositories import object_store
-from src.repositories.object_store import LocalObjectStore, ObstoreObjectStore
+from src.repositories import local_objects
+from src.repositories.local_objects import LocalObjectStore
+from src.repositories.object_store import ObstoreObjectStore
 from tests.contract.object_store import KEY, ObjectStoreContract, listed, put, read
 from tests.support.payloads import PART, BrokenFile, some_bytes, spooled
 
@@ -101,13 +102,13 @@ async def test_an_object_that_vanishes_before_it_is_synced(
     objects: ObstoreObjectStore, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that is gone when it shall be synced is a store that failed, not an object that somebody asked for."""
-    write = object_store._copy
+    write = local_objects._copy
 
     def write_and_lose(*arguments: Any) -> None:
         write(*arguments)
         shutil.rmtree(place)
 
-    monkeypatch.setattr(object_store, "_copy", write_and_lose)
+    monkeypatch.setattr(local_objects, "_copy", write_and_lose)
     with pytest.raises(StoreFailed):
         await put(objects, KEY, Payload.of(b"data"))
 

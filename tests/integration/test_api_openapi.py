@@ -16,15 +16,8 @@ from src.bootstrap import build_services
 from src.common.config import Settings
 from src.common.errors import FieldError
 from src.handlers.app import ROUTES, create_app
+from src.handlers.fields import DeleteFields, JsonUpload, MultipartUpload, NewUploadFields, PatchFields, UploadFields
 from src.handlers.queries import ContentParameters, ImageParameters, ListParameters, TagParameters, UsageParameters
-from src.handlers.schemas import (
-    DeleteFields,
-    JsonUpload,
-    MultipartUpload,
-    NewUploadFields,
-    PatchFields,
-    UploadFields,
-)
 from src.models.image import FORMATS
 from src.models.link import Form
 from src.services.link_service import utc_now

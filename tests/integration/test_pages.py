@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from src.models.image import Image
 from src.models.page import ImageQuery
 from src.models.usage import TagQuery
-from src.repositories import dynamodb_images, sqlite_images
+from src.repositories import dynamodb_pages, sqlite_images
 from src.repositories.dynamodb_client import open_table
 from src.repositories.dynamodb_images import DynamoDbImageRepository
 from src.repositories.sqlite_database import SqliteDatabase
@@ -134,7 +134,7 @@ def test_both_homes_agree(
             assert await walk_tags(other, tags) == await walk_tags(repository, tags)
             assert await other.usage(query.user_id) == await repository.usage(query.user_id)
 
-    with patch.object(dynamodb_images, "READ_BUDGET", budget):
+    with patch.object(dynamodb_pages, "READ_BUDGET", budget):
         run(budget, check)
 
 

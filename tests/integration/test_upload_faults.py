@@ -31,8 +31,8 @@ from src.common.payload import Payload
 from src.imaging.inspect import Inspector
 from src.models.image import Image, NewImage, original_key
 from src.models.page import ImageQuery
-from src.repositories import object_store, sqlite_database
-from src.repositories.object_store import LocalObjectStore
+from src.repositories import local_objects, sqlite_database
+from src.repositories.local_objects import LocalObjectStore
 from src.repositories.sqlite_database import SqliteDatabase
 from src.repositories.sqlite_images import SqliteImageRepository
 from src.services.image_service import ImageService
@@ -285,7 +285,7 @@ async def test_an_upload_is_cancelled(home: Home, step: str, when: When, images:
 
 async def test_an_upload_is_cancelled_while_its_object_is_written(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that writes goes on without its caller; whatever it still does, there is no image."""
-    write, reached, go_on, done = object_store._copy, asyncio.Event(), threading.Event(), threading.Event()
+    write, reached, go_on, done = local_objects._copy, asyncio.Event(), threading.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
     def wait_and_write(*arguments: Any) -> None:
@@ -296,7 +296,7 @@ async def test_an_upload_is_cancelled_while_its_object_is_written(home: Home, mo
         finally:
             done.set()
 
-    monkeypatch.setattr(object_store, "_copy", wait_and_write)
+    monkeypatch.setattr(local_objects, "_copy", wait_and_write)
     payload = Payload.of(PICTURE)
     upload = asyncio.create_task(home.service.upload(NewImage(payload=payload, tags=("cat",))))
     await reached.wait()

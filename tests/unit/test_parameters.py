@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from src.common.errors import InvalidRequest
 from src.common.ids import is_id, new_id
 from src.common.validation import normal_description, normal_filename, normal_tags
+from src.handlers.fields import DeleteFields, NewUploadFields, PatchFields, UploadFields
 from src.handlers.parameters import Reader, Wants
 from src.handlers.queries import ImageParameters, ListParameters
-from src.handlers.schemas import DeleteFields, NewUploadFields, PatchFields, UploadFields
 from src.models.image import EXTENSION_OF
 from src.models.rendition import Fit, Position, RenditionFormat
 

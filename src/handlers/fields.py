@@ -1,0 +1,147 @@
+"""What the bodies and headers of requests may say. The OpenAPI document is made from these."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from ..common import validation
+from ..models.image import EXTENSION_OF
+from .parameters import Wants
+from .queries import Tags, UserId
+
+MAX_EDGE = 1 << 31  # of a picture
+MAX_DELETIONS = 100
+MAX_SIZE = 1 << 40  # of a file, to be read as a number; how large one may be is a setting
+
+Filename = Annotated[str, Meta(min_length=1, max_length=validation.MAX_FILENAME_LENGTH)]
+Description = Annotated[str, Meta(max_length=validation.MAX_DESCRIPTION_LENGTH)]
+Edge = Annotated[int, Meta(ge=1, le=MAX_EDGE)]
+Size = Annotated[int, Meta(ge=1, le=MAX_SIZE)]
+ContentType = Annotated[str, Meta(extra_json_schema={"enum": list(EXTENSION_OF)})]
+Sha256 = Annotated[str, Meta(pattern="^[0-9A-Fa-f]{64}$")]
+IdempotencyKey = Annotated[str, Meta(pattern="^[!-~]{1,255}$")]
+
+
+class IdempotencyHeader(msgspec.Struct, frozen=True, kw_only=True, rename={"key": "Idempotency-Key"}):
+    """What makes a POST safe to repeat."""
+
+    key: Annotated[
+        IdempotencyKey | None,
+        Meta(
+            description="Of your choice. For a day the same request with the same key gets the first answer again, "
+            "and changes nothing."
+        ),
+    ] = None
+
+
+class MatchHeader(msgspec.Struct, frozen=True, kw_only=True, rename={"etag": "If-Match"}):
+    """What makes a change safe from those of others."""
+
+    etag: Annotated[str | None, Meta(description="An `ETag`: 412 if the image has changed since.")] = None
+
+
+def _content_type(text: str) -> str:
+    if text not in EXTENSION_OF:
+        raise ValueError(f"wants one of {', '.join(EXTENSION_OF)}")
+    return text
+
+
+class UploadFields(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes with the bytes of an upload, in the query or in the body."""
+
+    user_id: Annotated[
+        UserId | None,
+        Meta(description="The owner; `anonymous` if not given."),
+        Wants("a user id", validation.normal_user_id),
+    ] = None
+    filename: Annotated[
+        Filename | None,
+        Meta(description="The name that a download gets."),
+        Wants("a file name", validation.normal_filename),
+    ] = None
+    tags: Tags = ()
+    description: Annotated[
+        str,
+        Meta(description="Free text.", max_length=validation.MAX_DESCRIPTION_LENGTH),
+        Wants("text", validation.normal_description),
+    ] = ""
+    width: Annotated[
+        Edge | None,
+        Meta(description="The picture's width in pixels as displayed; checked."),
+        Wants("a positive integer"),
+    ] = None
+    height: Annotated[
+        Edge | None,
+        Meta(description="The picture's height in pixels as displayed; checked."),
+        Wants("a positive integer"),
+    ] = None
+    on_duplicate: Annotated[
+        Literal["store", "return"],
+        Meta(description="`return`: answer 200 with the owner's image of the same bytes, if there is one."),
+        Wants('"store" or "return"'),
+    ] = "store"
+
+
+class NewUploadFields(UploadFields, frozen=True, kw_only=True):
+    """The JSON body of `POST /uploads`."""
+
+    content_type: Annotated[
+        ContentType,
+        Meta(description="What the file is; checked when it is there."),
+        Wants("a content type", _content_type),
+    ]
+    size: Annotated[Size, Meta(description="Bytes; checked."), Wants("a positive integer")]
+    sha256: Annotated[
+        Sha256 | None,
+        Meta(description="Of the file, in hex; checked."),
+        Wants("64 hex digits", validation.normal_sha256),
+    ] = None
+
+
+class PatchFields(msgspec.Struct, frozen=True, kw_only=True):
+    """A JSON merge patch (RFC 7396): what is not named stays, and null stands for the default."""
+
+    # UNSET and not None: a client made from the document would send a default of null, and clear what it did not name.
+    filename: Annotated[
+        Filename | UnsetType | None,
+        Meta(description="The name that a download gets."),
+        Wants("a file name", validation.normal_filename),
+    ] = UNSET
+    tags: Annotated[
+        tuple[str, ...] | UnsetType | None,
+        Meta(description="All of them, in place of those that there are."),
+        Wants("text, or a list of texts", validation.normal_tags, many=True),
+    ] = UNSET
+    description: Annotated[
+        Description | UnsetType | None,
+        Meta(description="Free text."),
+        Wants("text", validation.normal_description),
+    ] = UNSET
+
+
+class DeleteFields(msgspec.Struct, frozen=True, kw_only=True):
+    """The JSON body of `POST /images/delete`."""
+
+    image_ids: Annotated[
+        tuple[str, ...],
+        Meta(min_length=1, max_length=MAX_DELETIONS, description="One that is repeated counts once."),
+        Wants(f"a list of 1 to {MAX_DELETIONS} image ids"),
+    ]
+
+
+class MultipartUpload(UploadFields, frozen=True, kw_only=True):
+    """The form of `POST /images`."""
+
+    file: Annotated[str, Meta(description="The picture.", extra_json_schema={"format": "binary"})]
+
+
+class JsonUpload(UploadFields, frozen=True, kw_only=True):
+    """The JSON body of `POST /images`."""
+
+    image_data: Annotated[
+        str, Meta(description="The picture in base64 (RFC 4648), or as a base64 data URI (RFC 2397).")
+    ]
+    content_type: Annotated[
+        str | None, Meta(description="What the sender takes it for. The bytes decide, not this.")
+    ] = None
