@@ -89,7 +89,7 @@ class ImageService:
         for attempt in range(ATTEMPTS):
             image = await self.get(image_id)
             if not is_wanted(image):
-                raise PreconditionFailed(f"The image has changed: it is at version {image.version}.")
+                raise PreconditionFailed(f"The image is at version {image.version}, which is not what If-Match names.")
             changed = _patched(image, patch)
             if changed == image:
                 return image
