@@ -1,8 +1,10 @@
 """Renditions, as a pipeline of steps: shrunk while it is decoded, upright, cut, in sRGB, on its canvas, encoded."""
 
+import traceback
 from collections.abc import Callable
 from typing import cast
 
+from ..common.errors import UndecodableImage
 from ..common.payload import Payload
 from ..models.rendition import ANCHORS, Anchor, Rendition
 from .colour import to_srgb
@@ -30,8 +32,16 @@ def memory_of(content_type: str, pixels: int, rendition: Rendition) -> int:
 def render(payload: Payload, content_type: str, rendition: Rendition) -> bytes:
     """Make a rendition of a verified picture.
 
-    Raises pyvips.Error if it can't be decoded, which verified pictures can.
+    Raises UndecodableImage if it can't be decoded (any more: verified pictures can), or the rendition not be encoded.
     """
+    try:
+        return _rendered(payload, content_type, rendition)
+    except pyvips.Error as error:
+        traceback.clear_frames(error.__traceback__)  # they hold the picture
+        raise UndecodableImage(f"There is no {rendition.format} to be made of the bytes.") from error
+
+
+def _rendered(payload: Payload, content_type: str, rendition: Rendition) -> bytes:
     image = _scaled(payload, content_type, rendition)
     if rendition.width < rendition.scaled_width or rendition.height < rendition.scaled_height:
         image = _cut(image, rendition)

@@ -10,7 +10,7 @@ import os
 from concurrent.futures import Executor
 from contextlib import closing
 
-from ..common.errors import ImageNotFound, InvalidRequest, ObjectNotFound, Overloaded, StoreFailed
+from ..common.errors import ImageNotFound, InvalidRequest, ObjectNotFound, Overloaded, StoreFailed, UndecodableImage
 from ..common.payload import Payload
 from ..imaging.memory import MemoryBudget
 from ..imaging.render import memory_of, render
@@ -102,7 +102,11 @@ class RenditionService:
             await self._check_record(image)
             raise StoreFailed("The bytes of the image are missing.") from error
         with closing(original):
-            made = await asyncio.get_running_loop().run_in_executor(self._cpu, self._render, original, image, rendition)
+            loop = asyncio.get_running_loop()
+            try:
+                made = await loop.run_in_executor(self._cpu, self._render, original, image, rendition)
+            except UndecodableImage as error:
+                raise StoreFailed("The bytes of the image are damaged.") from error
         try:
             with closing(made):
                 await self._objects.put(key, made, content_type=rendition.content_type, durable=False)
