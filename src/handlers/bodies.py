@@ -14,11 +14,10 @@ from ..common.errors import FieldError, InvalidRequest, UnsupportedRequestBody
 from ..common.payload import Payload, decode_base64
 from ..models.image import NewImage
 from .body_limits import OVERHEAD, BodyLimits
-from .fields import UploadFields
+from .fields import UploadFields, details
 from .parameters import Reader, query_values
-from .request_bodies import FormParser, bounded, spooled
+from .request_bodies import MAX_FIELDS, FormParser, bounded, spooled
 
-MAX_FIELDS = 64
 MAX_FILES = 2  # one too many, to say so
 
 _fields = Reader(UploadFields)
@@ -90,7 +89,7 @@ async def _multipart(request: Request, limits: BodyLimits) -> AsyncIterator[NewI
             values["filename"] = [file.filename]
         fields = _fields.read(values, besides=_FILE, errors=errors)
         assert file is not None  # noqa: S101 - else there was an error
-        yield _assembled(Payload(file.file, file.size or 0), fields)
+        yield NewImage(payload=Payload(file.file, file.size or 0), **details(fields))
     finally:
         await form.close()
 
@@ -120,7 +119,7 @@ async def _json(request: Request, limits: BodyLimits, cpu: Executor) -> AsyncIte
         for name, value in content.items():
             if value is not None:
                 values.setdefault(name, []).append(value)
-        yield _assembled(payload, _fields.read(values, besides=_JSON_ONLY, errors=errors))
+        yield NewImage(payload=payload, **details(_fields.read(values, besides=_JSON_ONLY, errors=errors)))
     finally:
         payload.close()
 
@@ -162,17 +161,4 @@ async def _raw(request: Request, limits: BodyLimits) -> AsyncIterator[NewImage]:
     async with spooled(request, limits, limits.binary) as payload:
         if payload.size == 0:
             raise InvalidRequest.field("body", _WANTS_BYTES)
-        yield _assembled(payload, fields)
-
-
-def _assembled(payload: Payload, fields: UploadFields) -> NewImage:
-    return NewImage(
-        payload=payload,
-        user_id=fields.user_id,
-        filename=fields.filename,
-        tags=fields.tags,
-        description=fields.description,
-        width=fields.width,
-        height=fields.height,
-        return_duplicate=fields.on_duplicate == "return",
-    )
+        yield NewImage(payload=payload, **details(fields))

@@ -84,7 +84,7 @@ async def delete_images(request: Request) -> Response:
     no_parameters.read(query_values(request))
     services, key = services_of(request), idempotency_key(request)
     content = await json_object(request, limits=body_limits_of(request))
-    fields = _delete_fields.read({name: [value] for name, value in content.items()})
+    fields = _delete_fields.read_object(content)
     image_ids = tuple(dict.fromkeys(fields.image_ids))
     results = await services.idempotency.run(
         key,
@@ -99,6 +99,6 @@ async def delete_images(request: Request) -> Response:
 
 def _patch(content: Mapping[str, object]) -> ImagePatch:
     defaults = {name for name, value in content.items() if value is None and name in _DEFAULTS}
-    fields = _patch_fields.read({name: [value] for name, value in content.items() if name not in defaults})
+    fields = _patch_fields.read_object({name: value for name, value in content.items() if name not in defaults})
     named = {name: value for name, value in msgspec.structs.asdict(fields).items() if value is not UNSET}
     return ImagePatch(**named, **{name: _DEFAULTS[name] for name in defaults})  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """What the bodies and headers of requests may say. The OpenAPI document is made from these."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -81,6 +81,13 @@ class UploadFields(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="`return`: answer 200 with the owner's image of the same bytes, if there is one."),
         Wants('"store" or "return"'),
     ] = "store"
+
+
+def details(fields: UploadFields) -> dict[str, Any]:
+    """Return the fields as the models name them."""
+    values = msgspec.structs.asdict(fields)
+    is_returned = values.pop("on_duplicate") == "return"
+    return {**values, "return_duplicate": is_returned}
 
 
 class NewUploadFields(UploadFields, frozen=True, kw_only=True):

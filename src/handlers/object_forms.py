@@ -2,23 +2,21 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from tempfile import SpooledTemporaryFile
 
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ..common.errors import InvalidRequest, ObjectNotFound, PayloadTooLarge, SignatureInvalid
-from ..common.payload import Payload
+from ..common.payload import Payload, spool
 from ..common.post_policy import AllowedUpload
 from ..models.image import image_id_of
 from ..models.upload import INCOMING
 from ..services.link_service import OBJECTS_PATH
 from .answers import body_limits_of, prefix_of, services_of
 from .body_limits import BodyLimits
-from .request_bodies import FormParser, bounded
+from .request_bodies import MAX_FIELDS, FormParser, bounded
 
-MAX_FIELDS = 64
 MAX_FIELD_SIZE = 20 * 1024  # bytes: S3 takes no more than that of all fields together
 _FILE = "file"
 
@@ -86,8 +84,8 @@ class SignedFormParser(FormParser):
         part.file = self._file = part.file or self._unnamed()
 
     def _unnamed(self) -> UploadFile:
-        file = SpooledTemporaryFile[bytes](max_size=self.spool_max_size)
-        self._files_to_close_on_error.append(file)
+        file = spool()
+        self._files_to_close_on_error.append(file)  # type: ignore[arg-type]
         return UploadFile(file, size=0)  # type: ignore[arg-type]
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:

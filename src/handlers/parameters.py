@@ -45,6 +45,10 @@ class Reader[T: msgspec.Struct]:
         self._fields = tuple(_fields(model))
         self._names = frozenset(field.name for field in self._fields)
 
+    def read_object(self, content: Mapping[str, object]) -> T:
+        """Build the Struct from a JSON object's members. Raises InvalidRequest."""
+        return self.read({name: [value] for name, value in content.items()})
+
     def read(self, values: Values, *, besides: frozenset[str] = frozenset(), errors: Sequence[FieldError] = ()) -> T:
         """Build the Struct. A number may be one, or the text of one.
 

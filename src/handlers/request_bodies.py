@@ -16,6 +16,7 @@ from ..common.errors import InvalidRequest, RequestTimeout
 from ..common.payload import SPOOL_LIMIT, Payload, spool
 from .body_limits import BodyLimits
 
+MAX_FIELDS = 64  # of a form
 IDLE_TIMEOUT = 20  # seconds that a client may keep silent in the middle of a body
 GRACE = 30  # seconds of waiting for a body, before its rate counts
 MINIMUM_RATE = 8 * 1024  # bytes a second, on average

@@ -2,7 +2,6 @@
 
 import datetime as dt
 
-import msgspec
 from msgspec import UNSET
 from spectree import Response as Answers
 from starlette.requests import Request
@@ -23,7 +22,7 @@ from .answers import (
     services_of,
 )
 from .bodies import json_object
-from .fields import IdempotencyHeader, NewUploadFields
+from .fields import IdempotencyHeader, NewUploadFields, details
 from .openapi import IMAGE_ID, POST_PROBLEMS, STORE_PROBLEMS, spec
 from .parameters import Reader, no_parameters, query_values
 from .schemas import Problem, UploadAnswer, UploadForm
@@ -51,9 +50,8 @@ async def declare_upload(request: Request) -> Response:
     no_parameters.read(query_values(request))
     services, key = services_of(request), idempotency_key(request)
     content = await json_object(request, limits=body_limits_of(request))
-    fields = _fields.read({name: [value] for name, value in content.items() if value is not None})
-    values = msgspec.structs.asdict(fields)
-    new = NewUpload(return_duplicate=values.pop("on_duplicate") == "return", **values)
+    fields = _fields.read_object({name: value for name, value in content.items() if value is not None})
+    new = NewUpload(**details(fields))
     upload = await services.idempotency.run(
         key,
         fingerprint_of("declare_upload", new),

@@ -66,10 +66,9 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
-class NewImage(msgspec.Struct, frozen=True, kw_only=True):
-    """An upload before it is verified. What is None was not said."""
+class Details(msgspec.Struct, frozen=True, kw_only=True):
+    """What is said of an image that is to be. What is None was not said."""
 
-    payload: Payload
     user_id: str | None = None
     filename: str | None = None
     tags: tuple[str, ...] = ()
@@ -77,6 +76,12 @@ class NewImage(msgspec.Struct, frozen=True, kw_only=True):
     width: int | None = None
     height: int | None = None
     return_duplicate: bool = False
+
+
+class NewImage(Details, frozen=True, kw_only=True):
+    """An upload before it is verified."""
+
+    payload: Payload
 
 
 class ImagePatch(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,29 +2,20 @@
 
 import datetime as dt
 
-import msgspec
-
 from ..common.ids import created_at
-from .image import EXTENSION_OF, Moment
+from .image import EXTENSION_OF, Details, Moment
 
 INCOMING = "incoming/"
 FORM_LIFE = dt.timedelta(hours=1)  # in which the bytes may be sent
 KEPT = dt.timedelta(days=1)  # after which an upload is forgotten, completed or not
 
 
-class NewUpload(msgspec.Struct, frozen=True, kw_only=True):
-    """What is declared. What is None was not said."""
+class NewUpload(Details, frozen=True, kw_only=True):
+    """What is declared of a file that is not there yet."""
 
     content_type: str
     size: int
-    user_id: str | None = None
-    filename: str | None = None
-    tags: tuple[str, ...] = ()
-    description: str = ""
-    width: int | None = None
-    height: int | None = None
     sha256: str | None = None
-    return_duplicate: bool = False
 
 
 class Upload(NewUpload, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from ..models.finding import Finding
 from ..models.image import Image
 from .dynamodb_client import ATTEMPTS, CONNECT_TIMEOUT, READ_TIMEOUT, SCAN_PAGE, ConditionFailed, Table
 from .dynamodb_counters import TIME, additions, counted_partition, is_usage
-from .dynamodb_items import Item, Key, entry_keys, guard_key, record_key, unpack
+from .dynamodb_items import Item, Key, checksum_range, entry_keys, guard_key, record_key, unpack
 
 # Seconds after which a commit has certainly reached its counters, or never will: it may be told of late, and then
 # count for TIME, and an addition that was given up may still be on its way.
@@ -122,7 +122,7 @@ class DynamoDbAudit:
 
     async def _is_guarded(self, key: Key) -> bool:
         """Tell whether an image was added as the only one with the checksum, or there are too many to look at."""
-        low, high = f"{key['sk']}#", f"{key['sk']}#g"
+        low, high = checksum_range(key["sk"])
         entries, more = await self._table.between(key["pk"], low, high, forward=True, limit=SCAN_PAGE)
         records = [await self._table.get(record_key(_id_of(_key(entry)))) for entry in entries]
         return more or any(record and record["guarded"] for record in records)

@@ -12,8 +12,8 @@ from ..models.usage import TagPage, TagQuery, Usage
 from .dynamodb_claims import DynamoDbClaimRepository, finished
 from .dynamodb_client import ConditionFailed, Table
 from .dynamodb_counters import Counters
-from .dynamodb_items import Item, checksums, entry_keys, guard_key, pack, record_key, unpack
-from .dynamodb_pages import AFTER_ALL, Merged, bounds
+from .dynamodb_items import Item, checksum_range, checksums, entry_keys, guard_key, pack, record_key, unpack
+from .dynamodb_pages import Merged, bounds
 from .dynamodb_uploads import DynamoDbUploadRepository, completed
 from .ports import ClaimLost, UploadNotOpen
 
@@ -44,17 +44,20 @@ class DynamoDbImageRepository:
                 if operations:
                     await self._table.write(operations)
             except ConditionFailed as error:
-                record = await self._table.get(record_key(image.image_id))
-                if record is None or record.get("attempt") != attempt:
+                if not await self._is_ours(image.image_id, attempt):
                     await self._check_hold(image, completes, claim)
                     if not return_duplicate:
                         raise StoreFailed(f"There is an image {image.image_id} already.") from error
                     continue  # another upload of the same bytes has just won: it is found now
-                # else an attempt before had been answered too late
             if duplicate is None:
                 await self._counters.count((image, 1))
             return committed
         raise StoreUnavailable("Too many uploads of the same bytes at once.")
+
+    async def _is_ours(self, image_id: str, attempt: str) -> bool:
+        """Tell whether the record is what this attempt wrote, whose first answer came too late."""
+        record = await self._table.get(record_key(image_id))
+        return record is not None and record.get("attempt") == attempt
 
     async def _check_hold(self, image: Image, completes: bool, claim: Claim | None) -> None:
         """Raise ClaimLost or UploadNotOpen if that is why nothing could be committed."""
@@ -87,17 +90,14 @@ class DynamoDbImageRepository:
         try:
             await self._table.write(operations)
         except ConditionFailed:
-            # Changed or gone since it was read; or by ourselves, when an attempt before had been answered too late.
-            record = await self._table.get(record_key(old.image_id))
-            if record is None or record.get("attempt") != attempt:
+            if not await self._is_ours(old.image_id, attempt):  # it has changed, or is gone, since it was read
                 return False
         await self._counters.count((old, -1), (new, 1))
         return True
 
     async def _oldest_duplicate(self, image: Image) -> Image | None:
-        items, _ = await self._table.between(
-            checksums(image.user_id), f"{image.sha256}#", f"{image.sha256}#{AFTER_ALL}", forward=True, limit=1
-        )
+        low, high = checksum_range(image.sha256)
+        items, _ = await self._table.between(checksums(image.user_id), low, high, forward=True, limit=1)
         return unpack(items[0]["image"]) if items else None
 
     async def get(self, image_id: str) -> Image | None:

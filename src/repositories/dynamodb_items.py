@@ -139,6 +139,11 @@ def checksums(user_id: str) -> str:
     return f"user#{escaped(user_id)}#sha256"
 
 
+def checksum_range(sha256: str) -> tuple[str, str]:
+    """Return texts below and above the entries of a checksum; what follows it is an id, in hex digits."""
+    return f"{sha256}#", f"{sha256}#g"
+
+
 def listing(user_id: str | None, tag: str | None, shard: int | None = None) -> list[str]:
     """Return the partitions that list the images of a user (or all) with a tag (or any).
 

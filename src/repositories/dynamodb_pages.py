@@ -13,7 +13,7 @@ from .dynamodb_items import listing, unpack
 
 READ_BUDGET = 500  # entries, of some 300 bytes each, after which a page reads no further
 MAX_SHARE = 128  # entries that are read of one partition at a time
-BEFORE_ALL, AFTER_ALL = "0", "g"  # ids are in hex digits
+_BEFORE_ALL, _AFTER_ALL = "0", "g"  # ids are in hex digits
 
 
 class Merged:
@@ -96,7 +96,7 @@ async def _fill(streams: Sequence[_Stream]) -> int:
 
 def bounds(query: ImageQuery) -> tuple[str, str] | None:
     """Return the least and the greatest id (or text between ids) that the query allows; None if nothing does."""
-    low, high = BEFORE_ALL, AFTER_ALL
+    low, high = _BEFORE_ALL, _AFTER_ALL
     if query.created_after is not None:
         low = first_id_at(query.created_after)
     if query.created_before is not None:

@@ -64,8 +64,7 @@ class LocalObjectStore(ObstoreObjectStore):
             stat = self._path(key).stat()  # not in a thread, which takes longer to reach
             if not S_ISREG(stat.st_mode):
                 raise FileNotFoundError(key)
-        modified_at = dt.datetime.fromtimestamp(int(stat.st_mtime), dt.UTC)
-        return ObjectInfo(key, stat.st_size, _file_etag(stat), modified_at)
+        return _file_info(key, stat)
 
     async def read(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
         if start >= end:
@@ -106,9 +105,7 @@ class LocalObjectStore(ObstoreObjectStore):
                 with suppress(FileNotFoundError):
                     stat = path.stat()
                     if S_ISREG(stat.st_mode):
-                        modified_at = dt.datetime.fromtimestamp(int(stat.st_mtime), dt.UTC)
-                        key = path.relative_to(self._root).as_posix()
-                        yield ObjectInfo(key, stat.st_size, _file_etag(stat), modified_at)
+                        yield _file_info(path.relative_to(self._root).as_posix(), stat)
 
     async def delete(self, key: str) -> None:
         # obstore would not touch temporary files.
@@ -167,6 +164,7 @@ def _copy(payload: Payload, file: BinaryIO) -> None:
         shutil.copyfileobj(content, file, CHUNK)
 
 
-def _file_etag(stat: os.stat_result) -> str:
-    """Write the tag that obstore gives a file, since its listings have it too."""
-    return f'"{stat.st_ino:x}-{stat.st_mtime_ns // 1000:x}-{stat.st_size:x}"'
+def _file_info(key: str, stat: os.stat_result) -> ObjectInfo:
+    # The tag that obstore gives a file, since its listings have it too.
+    etag = f'"{stat.st_ino:x}-{stat.st_mtime_ns // 1000:x}-{stat.st_size:x}"'
+    return ObjectInfo(key, stat.st_size, etag, dt.datetime.fromtimestamp(int(stat.st_mtime), dt.UTC))

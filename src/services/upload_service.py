@@ -27,7 +27,7 @@ from ..common.errors import (
 from ..common.ids import is_id, new_id
 from ..common.payload import Payload
 from ..models.claim import Claim, Outcome
-from ..models.image import Image, NewImage, original_key
+from ..models.image import Details, Image, NewImage, original_key
 from ..models.upload import FORM_LIFE, NewUpload, Upload, incoming_key
 from ..repositories.ports import ClaimRepository, ImageRepository, ObjectStore, UploadNotOpen, UploadRepository
 from .acceptance import accepted
@@ -126,15 +126,7 @@ class UploadService:
         return await self._commit(upload, image, claim)
 
     async def _verified(self, upload: Upload, payload: Payload) -> Image:
-        new = NewImage(
-            payload=payload,
-            user_id=upload.user_id,
-            filename=upload.filename,
-            tags=upload.tags,
-            description=upload.description,
-            width=upload.width,
-            height=upload.height,
-        )
+        new = NewImage(payload=payload, **{name: getattr(upload, name) for name in Details.__struct_fields__})
         image = await accepted(new, upload.image_id, self._inspection)
         errors = tuple(
             FieldError(field, f"was declared as {declared}, is {found}")
