@@ -1,5 +1,6 @@
-# The server. It asks nobody who they are, so it listens beyond loopback only with ALLOW_ANONYMOUS=1, which whoever runs
-# it has to say: the image does not, and without it the start ends with one line that says so.
+# The server. It listens beyond loopback only if whoever runs it says who may come in: AUTH_SECRET or AUTH_JWKS_URL, so
+# that it asks for tokens, or ALLOW_ANONYMOUS=1. The image says neither, and without them the start ends with one line
+# that tells so.
 
 FROM python:3.12-slim-bookworm AS builder
 

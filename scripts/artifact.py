@@ -34,7 +34,8 @@ KEPT = 3600  # seconds: another run may just be uploading it
 # What the handler reads of its environment, and what an interpreter needs.
 PASSED_ON = (
     *("PATH", "HOME", "LANG", "BUCKET_NAME", "TABLE_NAME", "S3_PUBLIC_ENDPOINT"),
-    *("PRESIGNED_URL_EXPIRATION", "MAX_IMAGE_SIZE", "MAX_IMAGE_PIXELS", "LOG_LEVEL"),
+    *("PRESIGNED_URL_EXPIRATION", "MAX_IMAGE_SIZE", "MAX_IMAGE_PIXELS", "QUOTA_IMAGES", "QUOTA_BYTES", "LOG_LEVEL"),
+    *("AUTH_SECRET", "AUTH_JWKS_URL", "AUTH_ISSUER", "AUTH_AUDIENCE", "URL_SIGNING_KEYS", "CORS_ALLOW_ORIGINS"),
 )
 NOT_NEEDED = (
     "bin",
@@ -66,16 +67,11 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 def _build(runtime: str, architecture: str, handler: str, tree: Path) -> Path:
-    _ensure_dependencies(tree, runtime, architecture)
-    shutil.rmtree(tree / "src", ignore_errors=True)
-    shutil.copytree(ROOT / "src", tree / "src", ignore=shutil.ignore_patterns("__pycache__"))
     python = _python(runtime)
-    if python:
-        # Lambda's disk is read-only: without bytecode every cold start would compile all modules anew.
-        paths = ["-s", str(tree), "-p", TASK_ROOT, str(tree)]
-        _run([python, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", *paths])
-    else:
+    if not python:
         _say(f"There is no {runtime} here: the artifact has no bytecode, so that it starts more slowly.")
+    dependencies = _ensure_dependencies(tree, runtime, architecture, python)
+    path = _ensure_zip(tree, dependencies, python)
     if python and sys.platform == "linux" and MACHINES.get(platform.machine()) == architecture:
         _check_imports(python, tree, handler)
         _say(f"Its imports work in a clean {runtime}.")
@@ -85,19 +81,52 @@ def _build(runtime: str, architecture: str, handler: str, tree: Path) -> Path:
     _say(f"Unzipped it has {size / 2**20:.1f} MiB; Lambda takes {MAX_UNZIPPED / 2**20:.0f}.")
     if size > MAX_UNZIPPED:
         raise CannotBuild("That is too much for Lambda.")
-    return _zipped(tree)
+    return path
 
 
-def _ensure_dependencies(tree: Path, runtime: str, architecture: str) -> None:
-    """Install what the pins say into an empty tree, unless that is what it holds already."""
+def _ensure_dependencies(tree: Path, runtime: str, architecture: str, python: str | None) -> str:
+    """Install what the pins say into an empty tree, unless that is what it holds already. Return what stands for it."""
     stamp = Path(f"{tree}.stamp")
-    wanted = hashlib.sha256(PINS.read_bytes() + Path(__file__).read_bytes()).hexdigest()
+    wanted = _digest(PINS.read_bytes(), Path(__file__).read_bytes(), b"with bytecode" if python else b"")
     if tree.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return
+        return wanted
     stamp.unlink(missing_ok=True)
     shutil.rmtree(tree, ignore_errors=True)
     _install(tree, runtime, architecture)
+    _compile(tree, tree, python)
     stamp.write_text(wanted)
+    return wanted
+
+
+def _ensure_zip(tree: Path, dependencies: str, python: str | None) -> Path:
+    """Zip dependencies and source, unless there is a zip of the same already."""
+    stamp = Path(f"{tree}.zip.stamp")  # of what it was made, and its name
+    source = sorted(path for path in (ROOT / "src").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    wanted = _digest(dependencies.encode(), *(part for path in source for part in (bytes(path), path.read_bytes())))
+    if stamp.exists():
+        made_of, _, name = stamp.read_text().partition(" ")
+        path = tree.parent / name
+        if made_of == wanted and path.exists():
+            path.touch()  # it is in use
+            return path
+    stamp.unlink(missing_ok=True)
+    shutil.rmtree(tree / "src", ignore_errors=True)
+    shutil.copytree(ROOT / "src", tree / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    _compile(tree / "src", tree, python)
+    path = _zipped(tree)
+    stamp.write_text(f"{wanted} {path.name}")
+    return path
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+def _compile(directory: Path, tree: Path, python: str | None) -> None:
+    """Lambda's disk is read-only: without bytecode every cold start would compile all modules anew."""
+    if python:
+        paths = ["-s", str(tree), "-p", TASK_ROOT, str(directory)]
+        _run([python, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", *paths])
 
 
 def _install(tree: Path, runtime: str, architecture: str) -> None:
@@ -151,7 +180,10 @@ def _check_imports(python: str, tree: Path, handler: str) -> None:
     code = f"import sys; sys.path.insert(0, {str(tree)!r}); import importlib; m = importlib.import_module({module!r}); "
     code += f"assert callable(getattr(m, {handler.rpartition('.')[2]!r}))"
     environment = {name: value for name, value in os.environ.items() if name in PASSED_ON}
-    environment |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "ALLOW_ANONYMOUS": "1"}
+    environment |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    if not (environment.get("AUTH_SECRET") or environment.get("AUTH_JWKS_URL")):
+        # The function may have a secret that is not told here; what verifies tokens is loaded in any case.
+        environment["AUTH_SECRET"] = "x" * 32
     done = subprocess.run([python, "-B", "-I", "-S", "-c", code], env=environment, capture_output=True, text=True)
     if done.returncode == 0:
         return

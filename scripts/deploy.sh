@@ -23,10 +23,27 @@ check_names() {
     wants LAMBDA_RUNTIME 'python3\.1[234]' "python3.12, python3.13 or python3.14"
     local argument
     for argument in "$@"; do
-        [[ $argument =~ ^(MemorySize|Timeout|ThrottlingRate|ThrottlingBurst|LogRetention|AlarmTopicArn|CorsOrigins)=. ]] \
+        [[ $argument =~ ^(MemorySize|Timeout|ThrottlingRate|ThrottlingBurst|LogRetention|AlarmTopicArn)=. ]] \
             || fail "$argument: wants NAME=VALUE, with MemorySize, Timeout, ThrottlingRate, ThrottlingBurst," \
-                "LogRetention, AlarmTopicArn or CorsOrigins"
+                "LogRetention or AlarmTopicArn"
     done
+}
+
+# What can't be so whatever is deployed.
+check_access() {
+    local name secret='[[:space:]]*[^,[:space:]][^,]{30,}[^,[:space:]][[:space:]]*'
+    if [ -n "${AUTH_SECRET:-}" ] && [ -n "${AUTH_JWKS_URL:-}" ]; then
+        fail "AUTH_SECRET, AUTH_JWKS_URL: got both, wants one of them"
+    fi
+    for name in AUTH_ISSUER AUTH_AUDIENCE; do
+        if [ -n "${AUTH_JWKS_URL:-}" ] && [ -z "${!name:-}" ]; then
+            fail "$name: got nothing, wants what tokens have, since AUTH_JWKS_URL is set"
+        elif [ -n "${!name:-}" ] && [ -z "${AUTH_JWKS_URL:-}${AUTH_SECRET:-}" ]; then
+            fail "AUTH_SECRET, AUTH_JWKS_URL: got neither, wants one since $name is set"
+        fi
+    done
+    [[ ${AUTH_SECRET:-generate} = generate || $AUTH_SECRET =~ ^$secret(,$secret)*$ ]] || fail "AUTH_SECRET: got a value" \
+        "that is not shown, wants generate, or comma-separated secrets of at least 32 characters each"
 }
 
 choose_home() {
@@ -57,8 +74,6 @@ choose_home() {
         command -v aws >/dev/null || fail "aws, the AWS command line interface, is not installed: pip install awscli"
         aws=(aws)
         export AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true
-        [ "${ALLOW_ANONYMOUS:-}" = 1 ] || fail "ALLOW_ANONYMOUS: got nothing, wants 1: nobody is asked who they are," \
-            "so whoever reaches the API may do everything."
     fi
     : "${AWS_REGION:=${AWS_DEFAULT_REGION:-$("${aws[@]}" configure get region 2>/dev/null || echo us-east-1)}}"
     export AWS_REGION AWS_DEFAULT_REGION=$AWS_REGION
@@ -80,31 +95,23 @@ must() {
     call "$@" || fail "Could not $what: $problem"
 }
 
-# Put the name that the stack's resource $1 has into $answer; nothing if there is no such resource.
-find_in_stack() {
-    if call cloudformation describe-stack-resource --stack-name "$STACK_NAME" --logical-resource-id "$1" \
-        --query 'StackResourceDetail.[ResourceStatus, PhysicalResourceId]' --output text; then
-        case $answer in DELETE_*) answer="" ;; *) answer=${answer#*[[:space:]]} ;; esac
-    elif [[ $problem == *"does not exist"* ]]; then
-        answer=""
-    else
-        fail "Could not look into the stack $STACK_NAME: $problem"
-    fi
-}
-
-# Mend what an earlier run left that CloudFormation can't go on from. Set $former_artifact, and $ARCHITECTURE.
-settle_stack() {
-    former_artifact=""
+# Set $stack_status, $is_broken, $former_access, $former_artifact, and $ARCHITECTURE.
+look_at_stack() {
+    stack_status="" is_broken=false former_access="" former_artifact=""
     case "$(uname -m)" in aarch64 | arm64) local here=arm64 ;; *) local here=x86_64 ;; esac
     if call cloudformation describe-stacks --stack-name "$STACK_NAME" --output text --query \
-        "Stacks[0].[StackStatus, Parameters[?ParameterKey=='ArtifactBucket']|[0].ParameterValue, Parameters[?ParameterKey=='ArtifactKey']|[0].ParameterValue, Parameters[?ParameterKey=='Architecture']|[0].ParameterValue]"; then
-        local status bucket key architecture
-        IFS=$'\t' read -r status bucket key architecture <<<"${answer//$'\t\t'/$'\t'None$'\t'}"
+        "Stacks[0].[StackStatus, Parameters[?ParameterKey=='ArtifactBucket']|[0].ParameterValue, Parameters[?ParameterKey=='ArtifactKey']|[0].ParameterValue, Parameters[?ParameterKey=='Architecture']|[0].ParameterValue, Outputs[?OutputKey=='Access']|[0].OutputValue]"; then
+        local bucket key architecture
+        IFS=$'\t' read -r stack_status bucket key architecture former_access <<<"${answer//$'\t\t'/$'\t'None$'\t'}"
         case $architecture in arm64 | x86_64) here=$architecture ;; esac # whoever runs this, the function stays as it is
         if [ "$key" != None ] && [ "$key" != none ]; then
             former_artifact=s3://$bucket/$key
         fi
-        settle_status "$status"
+        case $stack_status in
+            ROLLBACK_COMPLETE | ROLLBACK_FAILED | CREATE_FAILED | DELETE_FAILED)
+                is_broken=true former_access="" former_artifact="" # nothing of it stays
+                ;;
+        esac
     elif [[ $problem != *"does not exist"* ]]; then
         fail "Could not look at the stack $STACK_NAME: $problem"
     fi
@@ -112,22 +119,75 @@ settle_stack() {
     wants ARCHITECTURE '(arm64|x86_64)' "arm64 or x86_64"
 }
 
-settle_status() {
-    case $1 in
-        ROLLBACK_COMPLETE | ROLLBACK_FAILED | CREATE_FAILED | DELETE_FAILED)
-            # Bucket and table stay whatever happens, unless their own creation was what broke off.
-            say "Clearing away the stack $STACK_NAME, which is $1 ..."
-            must "delete the stack $STACK_NAME" cloudformation delete-stack --stack-name "$STACK_NAME"
-            must "delete the stack $STACK_NAME" cloudformation wait stack-delete-complete --stack-name "$STACK_NAME"
-            former_artifact=""
+# Set $access to the parameters that say who may come in. If nothing is said of that they stay as they were deployed:
+# whoever updates the API need not know its secret, and does not lay it open. Else all of them are as is said now.
+choose_access() {
+    local chosen=$former_access
+    access=()
+    if [ -n "${AUTH_SECRET:-}" ]; then
+        chosen=token
+    elif [ -n "${AUTH_JWKS_URL:-}" ]; then
+        chosen=oidc
+    elif [ -n "${AUTH_SECRET+set}" ]; then
+        chosen=open
+    fi
+    case $chosen:$former_access in
+        token:* | oidc:*)
+            if [ "${ALLOW_ANONYMOUS:-}" = 1 ]; then
+                say "ALLOW_ANONYMOUS=1 changes nothing: callers need tokens. An empty AUTH_SECRET with it would let in everybody."
+            fi
             ;;
+        *:token | *:oidc) may_be_open ;;
+        *) [ -n "${AWS_ENDPOINT_URL:-}" ] || may_be_open ;;
+    esac
+    if [ -n "${AUTH_SECRET+set}${AUTH_JWKS_URL:-}" ]; then
+        access=("AuthJwksUrl=${AUTH_JWKS_URL:-}" "AuthIssuer=${AUTH_ISSUER:-}" "AuthAudience=${AUTH_AUDIENCE:-}")
+        if [ "${AUTH_SECRET:-}" = generate ] && [ "$former_access" = token ]; then
+            unset AUTH_SECRET # there is one
+        else
+            [ "${AUTH_SECRET:-}" != generate ] || AUTH_SECRET=$(head -c 32 /dev/urandom | base64 | tr -d '=\n' | tr '+/' '-_')
+            access+=("AuthSecret=${AUTH_SECRET:-}")
+        fi
+    fi
+    [ -z "${URL_SIGNING_KEYS+set}" ] || access+=("UrlSigningKeys=$URL_SIGNING_KEYS")
+}
+
+may_be_open() {
+    [ "${ALLOW_ANONYMOUS:-}" = 1 ] || fail "AUTH_SECRET, AUTH_JWKS_URL: got neither: nobody is asked who they are, so" \
+        "whoever reaches the API may do everything. AUTH_SECRET=generate makes a secret, ALLOW_ANONYMOUS=1 allows that."
+}
+
+# Mend what an earlier run left that CloudFormation can't go on from.
+settle_stack() {
+    if [ $is_broken = true ]; then
+        # Bucket and table stay whatever happens, unless their own creation was what broke off.
+        say "Clearing away the stack $STACK_NAME, which is $stack_status ..."
+        must "delete the stack $STACK_NAME" cloudformation delete-stack --stack-name "$STACK_NAME"
+        must "delete the stack $STACK_NAME" cloudformation wait stack-delete-complete --stack-name "$STACK_NAME"
+        stack_status=""
+    fi
+    case $stack_status in
         UPDATE_ROLLBACK_FAILED)
             must "roll back the stack $STACK_NAME" cloudformation continue-update-rollback --stack-name "$STACK_NAME"
             must "roll back the stack $STACK_NAME" cloudformation wait stack-rollback-complete --stack-name "$STACK_NAME"
             ;;
         REVIEW_IN_PROGRESS) ;;
-        *_IN_PROGRESS) fail "The stack $STACK_NAME is being worked on ($1): run this again when that is over." ;;
+        *_IN_PROGRESS) fail "The stack $STACK_NAME is being worked on ($stack_status): run this again when that is over." ;;
     esac
+}
+
+# Set $resources: a line for each of the stack's, of what the template calls it, its status and its name.
+look_into_stack() {
+    resources=""
+    [ -n "$stack_status" ] || return 0
+    must "look into the stack $STACK_NAME" cloudformation describe-stack-resources --stack-name "$STACK_NAME" \
+        --query 'StackResources[].[LogicalResourceId, ResourceStatus, PhysicalResourceId]' --output text
+    resources=$answer
+}
+
+# Put the name that the stack's resource $1 has into $answer; nothing if there is no such resource.
+find_in_stack() {
+    answer=$(awk -F '\t' -v resource="$1" '$1 == resource && $2 !~ /^DELETE_/ { print $3 }' <<<"$resources")
 }
 
 gone() {
@@ -215,15 +275,24 @@ find_api_logs_role() {
 
 # deploy_stack PARAMETERS: those that are not given stay as they were.
 deploy_stack() {
-    call cloudformation deploy --stack-name "$STACK_NAME" --template-file "$template" \
-        --capabilities CAPABILITY_IAM --no-fail-on-empty-changeset --parameter-overrides \
-        "BucketName=$BUCKET_NAME" "CreateBucket=$create_bucket" "TableName=$TABLE_NAME" "CreateTable=$create_table" \
-        "$@" && return
-    local failure=$problem
+    local parameters="$scratch/parameters.json"
+    # There are secrets among them, and everybody on this machine can read the arguments of a process.
+    (
+        umask 077
+        printf '%s\0' "BucketName=$BUCKET_NAME" "CreateBucket=$create_bucket" "TableName=$TABLE_NAME" \
+            "CreateTable=$create_table" "$@" | "$build_python" -c \
+            'import json, sys; json.dump(sys.stdin.read().split("\0")[:-1], sys.stdout)' >"$parameters"
+    )
+    call cloudformation deploy --stack-name "$STACK_NAME" --template-file "$template" --capabilities CAPABILITY_IAM \
+        --no-fail-on-empty-changeset --parameter-overrides "file://$parameters" && return
+    local failure=$problem secret
     if [[ $failure == *describe-stack-events* || $failure == *"Failed to create/update"* ]]; then
         find_reason
         failure=${answer:-$failure}
     fi
+    for secret in "${AUTH_SECRET:-}" "${URL_SIGNING_KEYS:-}"; do
+        [ -z "$secret" ] || failure=${failure//"$secret"/...} # Lambda repeats an environment that is too large
+    done
     fail "Could not deploy the stack $STACK_NAME: $failure"
 }
 
@@ -248,12 +317,12 @@ remove_former_artifact() {
     call s3 rm --only-show-errors "$former_artifact" || say "The former code could not be removed: $problem"
 }
 
-# Set $api_url, and $probe_url to reach it where names below localhost are not resolved.
+# Set $api_url, $probe_url to reach it where names below localhost are not resolved, $log_group and $now_access.
 find_api() {
     must "find the API" cloudformation describe-stacks --stack-name "$STACK_NAME" --output text \
-        --query "Stacks[0].[Outputs[?OutputKey=='ApiId']|[0].OutputValue, Outputs[?OutputKey=='ApiUrl']|[0].OutputValue, Outputs[?OutputKey=='FunctionLogs']|[0].OutputValue]"
+        --query "Stacks[0].[Outputs[?OutputKey=='ApiId']|[0].OutputValue, Outputs[?OutputKey=='ApiUrl']|[0].OutputValue, Outputs[?OutputKey=='FunctionLogs']|[0].OutputValue, Outputs[?OutputKey=='Access']|[0].OutputValue]"
     local id rest
-    IFS=$'\t' read -r id api_url log_group <<<"$answer"
+    IFS=$'\t' read -r id api_url log_group now_access <<<"$answer"
     probe_url=$api_url
     [ -n "${AWS_ENDPOINT_URL:-}" ] || return 0
     api_url=${AWS_ENDPOINT_URL%/}/_aws/execute-api/$id/$STAGE_NAME
@@ -296,14 +365,27 @@ PYTHON
         "tell why. It says: $got"
 }
 
+# The secret itself is not for logs.
+tell_about_tokens() {
+    [ "$now_access" = token ] || return 0
+    say "Callers need a token. This makes one; what is in the parentheses shows the secret:"
+    say "AUTH_SECRET=\$(${aws[*]} lambda get-function-configuration --function-name $FUNCTION_NAME --region $AWS_REGION" \
+        "--query Environment.Variables.AUTH_SECRET --output text)" \
+        ".venv/bin/python -m src token --user alice --scope images:write --expires 30d"
+}
+
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 check_names "$@"
+check_access
 choose_home
 must "use the credentials for AWS" sts get-caller-identity --query Account --output text
 account=$answer
 say "Deploying to account $account, ${AWS_ENDPOINT_URL:-$AWS_REGION} ..."
+look_at_stack
+choose_access
 settle_stack
+look_into_stack
 find_bucket
 find_table
 check_function
@@ -317,14 +399,18 @@ artifact=$("$build_python" "$root/scripts/artifact.py" "$LAMBDA_RUNTIME" "$ARCHI
 # The code needs the bucket to lie in. A function that there is stays as it is until then.
 [ "$bucket_exists" = true ] || deploy_stack
 upload_artifact "$artifact"
+origins=${CORS_ALLOW_ORIGINS:-}
 deploy_stack "ArtifactBucket=$BUCKET_NAME" "ArtifactKey=$artifact_key" "CreateApiLogsRole=$create_api_logs_role" \
     "FunctionName=$FUNCTION_NAME" "ApiName=$API_NAME" "StageName=$STAGE_NAME" "HandlerName=$HANDLER_NAME" \
     "LambdaRuntime=$LAMBDA_RUNTIME" "Architecture=$ARCHITECTURE" \
     "PresignedUrlExpiration=${PRESIGNED_URL_EXPIRATION:-}" "MaxImageSize=${MAX_IMAGE_SIZE:-}" \
     "MaxImagePixels=${MAX_IMAGE_PIXELS:-}" "S3PublicEndpoint=${S3_PUBLIC_ENDPOINT:-}" \
-    "AllowAnonymous=${ALLOW_ANONYMOUS:-}" "LogLevel=${LOG_LEVEL:-}" "$@"
+    "AllowAnonymous=${ALLOW_ANONYMOUS:-}" "LogLevel=${LOG_LEVEL:-}" "QuotaImages=${QUOTA_IMAGES:-}" \
+    "QuotaBytes=${QUOTA_BYTES:-}" "CorsAllowOrigins=${origins//[[:space:]]/}" \
+    ${access[@]+"${access[@]}"} "$@"
 remove_former_artifact
 find_api
 check_api /healthz '"ok"'
 check_api /readyz '"ready"'
+tell_about_tokens
 printf '%s\n' "$api_url"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up (once) and run every check: style, types, architecture, infrastructure, tests. Options go to pytest.
+# Set up (once) and run every check: style, types, architecture, infrastructure, advisories, tests. Options go to pytest.
 set -euo pipefail
 . "$(dirname "$0")/venv.sh"
 ensure_venv
@@ -10,4 +10,6 @@ ruff format --check .
 mypy
 lint-imports --no-logo
 cfn-lint infra/template.yaml
-python -m pytest tests "$@"
+python scripts/audit.py
+# In two processes, file by file, those that take long first.
+python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder "$@"

@@ -17,6 +17,7 @@ from .common.errors import ConfigurationError
 from .common.sigv4 import Credentials
 from .imaging.inspect import Inspector
 from .imaging.memory import MemoryBudget
+from .models.usage import Quota
 from .repositories.aws_credentials import CredentialSource, provider_chain
 from .repositories.key_file import load_or_create_key
 from .repositories.local_objects import LocalObjectStore
@@ -27,6 +28,7 @@ from .repositories.sqlite_claims import SqliteClaimRepository
 from .repositories.sqlite_database import SqliteDatabase
 from .repositories.sqlite_images import SqliteImageRepository
 from .repositories.sqlite_uploads import SqliteUploadRepository
+from .services.access import Authentication, OpenAccess
 from .services.content_links import ContentLinks, KeySource
 from .services.housekeeping import Housekeeper
 from .services.idempotency import IdempotencyService
@@ -35,6 +37,7 @@ from .services.inspection import InspectionService
 from .services.link_service import LinkService
 from .services.reconciler import Reconciler
 from .services.rendition_service import RenditionService
+from .services.room import Room
 from .services.upload_service import UploadService
 
 NICENESS = 10  # of the threads that decode and encode
@@ -54,6 +57,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a request may call. Whoever built it closes it."""
 
     settings: Settings
+    authentication: Authentication
     images: ImageService
     uploads: UploadService
     idempotency: IdempotencyService
@@ -100,7 +104,7 @@ def _build_local(settings: Settings) -> Services:
         public_endpoint=settings.public_endpoint,
     )
     repositories = Repositories(
-        SqliteImageRepository(database),
+        SqliteImageRepository(database, quota=_quota(settings)),
         SqliteUploadRepository(database),
         SqliteClaimRepository(database),
         SqliteAudit(database),
@@ -139,7 +143,7 @@ def _build_aws(settings: Settings) -> Services:
     keys = _fixed(settings.url_signing_keys) if settings.url_signing_keys else StoredKeys(table)
     objects = S3ObjectStore(settings.bucket_name, region=settings.region, endpoint=s3_endpoint, credentials=credentials)
     repositories = Repositories(
-        DynamoDbImageRepository(table),
+        DynamoDbImageRepository(table, quota=_quota(settings)),
         DynamoDbUploadRepository(table),
         DynamoDbClaimRepository(table),
         DynamoDbAudit(table),
@@ -160,15 +164,18 @@ def _services(
     renditions = RenditionService(
         repository=repository, objects=objects, cpu=cpu, memory=memory, max_pixels=settings.max_image_pixels
     )
+    room = Room(repository, _quota(settings))
     return Services(
         settings=settings,
-        images=ImageService(repository=repository, objects=objects, inspection=inspection),
+        authentication=_authentication(settings),
+        images=ImageService(repository=repository, objects=objects, inspection=inspection, room=room),
         uploads=UploadService(
             uploads=uploads,
             claims=claims,
             repository=repository,
             objects=objects,
             inspection=inspection,
+            room=room,
             max_size=settings.max_image_size,
         ),
         idempotency=IdempotencyService(claims),
@@ -183,6 +190,26 @@ def _services(
         objects=objects,
         cpu=cpu,
     )
+
+
+def _quota(settings: Settings) -> Quota:
+    return Quota(settings.quota_images, settings.quota_bytes)
+
+
+def _authentication(settings: Settings) -> Authentication:
+    if settings.is_open:
+        return OpenAccess()
+    # Here, since what verifies tokens takes as long to import as all of the embedded home.
+    from .services.authentication import Keys, ProviderKeys, Secrets, TokenAuthentication
+
+    keys: Keys
+    if settings.auth_jwks_url:
+        from .repositories.jwks import JwksKeys
+
+        keys = ProviderKeys(JwksKeys(settings.auth_jwks_url))
+    else:
+        keys = Secrets(settings.auth_secret or ())
+    return TokenAuthentication(keys, issuer=settings.auth_issuer, audience=settings.auth_audience)
 
 
 def _yield(workers: int) -> Callable[[], None]:

@@ -13,7 +13,8 @@ import click
 from . import VERSION
 from .common.config import Settings
 from .common.errors import ConfigurationError, ServiceError
-from .handlers import reconciliation, server
+from .handlers import minting, reconciliation, server
+from .models.caller import SCOPES, WRITE
 
 CONFIGURATION_EXIT = 2
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -54,6 +55,34 @@ class _Duration(click.ParamType[dt.timedelta]):
         if match is None:
             self.fail(f"got {value!r}, wants a number with a unit such as 90s, 15m, 1h or 2d", param, ctx)
         return dt.timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+@main.command()
+@click.option("--user", required=True, help="The user id that the holder's images have.")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(SCOPES),
+    multiple=True,
+    default=(WRITE,),
+    show_default=True,
+    help="What it allows. Each includes those before it; images:admin is for the images of all.",
+)
+@click.option(
+    "--expires",
+    "life",
+    type=_Duration(),
+    default="1h",
+    show_default=True,
+    help="How long it is good for, such as 30m or 90d.",
+)
+def token(*, user: str, scopes: tuple[str, ...], life: dt.timedelta) -> None:
+    """Make a token for callers of a service with the same AUTH_SECRET, and print it.
+
+    AUTH_ISSUER and AUTH_AUDIENCE are in it where they are set. Exits with 2 and one line that says why if it can't.
+    """
+    with _configured({}) as settings:
+        click.echo(minting.token(settings, user_id=user, scopes=scopes, life=life))
 
 
 @main.command()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +14,24 @@ from src.handlers.app import create_app
 from tests.support.emulator import Emulator
 from tests.support.seaweedfs import SeaweedFS
 from tests.support.server import Server
+from tests.support.tally import TALLY
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # one of several processes
+        session.config.workeroutput["tally"] = TALLY.counts()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what one of several processes has counted."""
+    for what, count in getattr(node, "workeroutput", {}).get("tally", {}).items():
+        TALLY.add(what, count)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if TALLY:
+        terminalreporter.write_line(str(TALLY))
 
 
 @pytest.fixture(scope="session")

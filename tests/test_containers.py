@@ -19,6 +19,7 @@ from src import VERSION
 from src.common.config import VARIABLES
 from src.handlers.server import GRACE
 from tests.support.server import ROOT, Server, environment_with
+from tests.support.tokens import SECRET, bearer
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 OURS = ("server", "embedded")
@@ -180,6 +181,16 @@ def test_services_set_variables_that_there_are(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", OURS)
+def test_services_ask_for_tokens_if_the_caller_says_so(service: str) -> None:
+    """Each setting about who may do what, and how much, is the caller's. Without them it works as it is."""
+    environment = COMPOSE["services"][service]["environment"]
+    ours = re.compile(r"(AUTH|QUOTA|RATE|CORS|URL_SIGNING|MAX|PRESIGNED)_")
+    expected = {variable.name for variable in VARIABLES if ours.match(variable.name)}
+    assert {name for name in expected if name not in environment or environment[name] is not None} == set()
+    assert environment["ALLOW_ANONYMOUS"] == "1"
+
+
+@pytest.mark.parametrize("service", OURS)
 def test_services_are_confined(service: str) -> None:
     settings = COMPOSE["services"][service]
     assert settings["read_only"] is True
@@ -238,4 +249,18 @@ def test_the_image_as_it_is_refuses_to_serve_everybody(tmp_path: Path) -> None:
     command = [sys.executable, *json.loads(the("ENTRYPOINT"))[1:], *json.loads(the("CMD"))]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
     assert run.returncode == 2
+    assert "AUTH_SECRET" in run.stderr
     assert "ALLOW_ANONYMOUS=1" in run.stderr
+
+
+def test_the_image_serves_those_with_a_token(tmp_path: Path) -> None:
+    """On all addresses, as it does, and with nothing but a secret; it makes tokens too."""
+    environment = {name: value for name, value in image_environment().items() if name != "PATH"}
+    environment |= {"DATA_DIR": str(tmp_path / "data"), "PORT": "0", "AUTH_SECRET": SECRET}
+    command = [sys.executable, *json.loads(the("ENTRYPOINT"))[1:]]
+    token = subprocess.run(
+        [*command, "token", "--user", "ann"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    with Server(tmp_path / "data", command=command, environment=environment) as server:
+        assert server.http.get("/images").status_code == 401
+        assert server.http.get("/images", headers=bearer(token.stdout.strip())).status_code == 200

@@ -1,5 +1,6 @@
 """What the README says is so: its tables are compared with the code, its walk is walked."""
 
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from src.handlers.problems import status_of
 from src.handlers.queries import ContentParameters, ImageParameters, ListParameters, TagParameters, UsageParameters
 from tests.support.pictures import picture
 from tests.support.server import ROOT, Server
+from tests.support.tokens import SECRET
 
 README = (ROOT / "README.md").read_text()
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -106,17 +108,36 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
 
 def test_the_walk_is_as_it_was_written_down(own_server: Server, tmp_path: Path) -> None:
     """Every command of the README's walk runs, and prints what stands there."""
-    (tmp_path / "cat.jpg").write_bytes(picture("jpeg", 350, 206))
-    walk = "".join(CONSOLE.findall(README.partition("## A walk through it")[2].partition("### Renditions")[0]))
-    steps = [step.partition("\n") for step in walk.split("$ ", 1)[1].split("\n$ ")]
-    assert len(steps) > 8
+    assert walk("## A walk through it", "### Renditions", own_server, tmp_path) > 8
+
+
+def test_the_walk_with_a_token(tmp_path: Path) -> None:
+    secret = {"AUTH_SECRET": SECRET}
+    with Server(tmp_path / "data", environment=secret) as server:
+        assert walk("### Access", "### Errors", server, tmp_path, **secret) == 3
+
+
+def walk(start: str, end: str, server: Server, directory: Path, **environment: str) -> int:
+    """Run the commands between two headings, compare what they print, and return how many there were."""
+    (directory / "cat.jpg").write_bytes(picture("jpeg", 350, 206))
+    commands = "".join(CONSOLE.findall(README.partition(start)[2].partition(end)[0]))
+    steps = [step.partition("\n") for step in commands.split("$ ", 1)[1].split("\n$ ")]
     script = "\n".join(f"{command}\nprintf '\\x1e'" for command, _, _ in steps)
-    script = script.replace("http://127.0.0.1:8000", own_server.url).replace("python3", sys.executable)
-    run = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    script = script.replace(".venv/bin/python -m src", f"PYTHONPATH={ROOT} python3 -m src")
+    script = script.replace("http://127.0.0.1:8000", server.url).replace("python3", sys.executable)
+    run = subprocess.run(
+        ["bash", "-c", script],
+        cwd=directory,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert run.returncode == 0, run.stderr
-    printed = run.stdout.replace(own_server.url, "http://127.0.0.1:8000").split("\x1e")[:-1]
+    printed = run.stdout.replace(server.url, "http://127.0.0.1:8000").split("\x1e")[:-1]
     for (command, _, expected), got in zip(steps, printed, strict=True):
         assert matches(expected.strip(), got.strip()), f"$ {command}\nprinted\n{got}\nand not\n{expected}"
+    return len(steps)
 
 
 def matches(expected: str, got: str) -> bool:

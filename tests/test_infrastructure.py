@@ -1,6 +1,7 @@
 """`infra/template.yaml` and what hands it its parameters; cfn-lint looks after the rest of it."""
 
 import re
+import runpy
 from typing import Any
 
 import pytest
@@ -51,6 +52,45 @@ def test_what_the_emulator_does_not_apply() -> None:
 def test_the_function_gets_variables_that_there_are() -> None:
     names = set(RESOURCES["Function"]["Properties"]["Environment"]["Variables"])
     assert names <= {variable.name for variable in VARIABLES}
+
+
+def test_what_the_function_gets_is_tried_before() -> None:
+    names = set(RESOURCES["Function"]["Properties"]["Environment"]["Variables"])
+    tried = runpy.run_path(str(ROOT / "scripts" / "artifact.py"))["PASSED_ON"]
+    assert names - {"ALLOW_ANONYMOUS"} <= set(tried)
+
+
+def test_who_may_come_in_goes_to_the_function() -> None:
+    parameters, variables = TEMPLATE["Parameters"], RESOURCES["Function"]["Properties"]["Environment"]["Variables"]
+    for parameter, variable in {
+        "AuthSecret": "AUTH_SECRET",
+        "AuthJwksUrl": "AUTH_JWKS_URL",
+        "AuthIssuer": "AUTH_ISSUER",
+        "AuthAudience": "AUTH_AUDIENCE",
+        "QuotaImages": "QUOTA_IMAGES",
+        "QuotaBytes": "QUOTA_BYTES",
+        "CorsAllowOrigins": "CORS_ALLOW_ORIGINS",
+        "UrlSigningKeys": "URL_SIGNING_KEYS",
+    }.items():
+        assert variables[variable] == parameter
+        assert parameters[parameter]["Default"] == ""
+    assert TEMPLATE["Outputs"]["Access"]["Value"] == ["HasSecret", "token", ["HasProvider", "oidc", "open"]]
+
+
+def test_no_secret_is_shown() -> None:
+    secret = {variable.name for variable in VARIABLES if variable.secret}
+    variables = RESOURCES["Function"]["Properties"]["Environment"]["Variables"]
+    hidden = {name for name, parameter in TEMPLATE["Parameters"].items() if parameter.get("NoEcho")}
+    assert hidden == {parameter for variable, parameter in variables.items() if variable in secret}
+    assert [name for name in hidden if name in str(TEMPLATE["Outputs"])] == []
+
+
+def test_pages_of_no_web_site_may_reach_the_bucket_unless_they_are_named() -> None:
+    condition, cors, otherwise = RESOURCES["Bucket"]["Properties"]["CorsConfiguration"]
+    assert TEMPLATE["Conditions"][condition] == [["CorsAllowOrigins", ""]]  # not equal
+    assert otherwise == "AWS::NoValue"
+    (rule,) = cors["CorsRules"]
+    assert rule["AllowedOrigins"] == [",", "CorsAllowOrigins"]
 
 
 def test_every_parameter_without_a_default_is_given() -> None:

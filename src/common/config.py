@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -11,8 +12,12 @@ import msgspec
 from .errors import ConfigurationError
 
 _URL = re.compile(r"https?://[^\s%?#\\\x00-\x20\x7f-\U0010ffff]+")
+_JWKS_URL = re.compile(r"https?://[^\s#\\\x00-\x20\x7f-\U0010ffff]+")
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 _REGION = re.compile(r"[a-z0-9-]{1,64}")
-MAX_DIGITS = 12  # more than any setting needs, and few enough for int()
+_PEM = re.compile("----[- ]BEGIN ")
+_SSH = ("ssh-", "ecdsa-")
+MAX_DIGITS = 15  # more than any setting needs, and few enough for int()
 
 
 def _choice(*choices: str) -> Callable[[str], str]:
@@ -45,17 +50,68 @@ def _endpoint(text: str) -> str:
     return text.rstrip("/")
 
 
+def _jwks_url(text: str) -> str:
+    wanted = ValueError(
+        "a URL such as https://login.example.com/.well-known/jwks.json; http only to a host of your own network"
+    )
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+        is_own = url.scheme == "http" and _is_own_network(host)
+    except ValueError:
+        raise wanted from None
+    is_url = _JWKS_URL.fullmatch(text) and host and port != 0 and not set(url.netloc) & set("@%")
+    if not is_url or not (url.scheme == "https" or is_own):
+        raise wanted
+    return text
+
+
+def _is_own_network(host: str) -> bool:
+    """Tell whether nobody outside can answer for the host: a name without a dot, or a private address."""
+    try:
+        return ip_address(host).is_private
+    except ValueError:
+        return "." not in host
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip() for origin in text.split(","))
+    if origins != ("*",) and not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError("* or comma-separated origins such as https://app.example.com, without a path")
+    return origins
+
+
 def _region(text: str) -> str:
     if not _REGION.fullmatch(text):
         raise ValueError("a region such as us-east-1")
     return text
 
 
-def _keys(text: str) -> tuple[str, ...]:
-    keys = tuple(key.strip() for key in text.split(","))
-    if any(len(key) < 16 for key in keys):
-        raise ValueError("comma-separated keys of at least 16 characters each")
-    return keys
+def _keys(length: int) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        keys = tuple(key.strip() for key in text.split(","))
+        if any(len(key) < length for key in keys):
+            raise ValueError(f"comma-separated keys of at least {length} characters each")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("keys in UTF-8") from None
+        return keys
+
+    return parse
+
+
+def _secrets(length: int) -> Callable[[str], tuple[str, ...]]:
+    parse_keys = _keys(length)
+
+    def parse(text: str) -> tuple[str, ...]:
+        secrets = parse_keys(text)
+        # What could be public is none; and HS256 is refused with it (RFC 8725, 2.1).
+        if any(_PEM.search(secret) or secret.startswith(_SSH) for secret in secrets):
+            raise ValueError("secrets, and no public or private key (PEM or SSH)")
+        return secrets
+
+    return parse
 
 
 class Variable(NamedTuple):
@@ -124,17 +180,69 @@ VARIABLES = (
         "URL_SIGNING_KEYS",
         "url_signing_keys",
         "",
-        _keys,
+        _keys(16),
         "Comma-separated keys for links: the first signs, all verify; unset: one is made and kept, in `DATA_DIR` or "
         "in the table",
         secret=True,
     ),
     Variable(
+        "AUTH_SECRET",
+        "auth_secret",
+        "",
+        _secrets(32),  # RFC 7518, 3.2: as long as the hash
+        "Ask for tokens, signed with this (HS256): comma-separated secrets, the first makes tokens, all verify",
+        secret=True,
+    ),
+    Variable(
+        "AUTH_JWKS_URL",
+        "auth_jwks_url",
+        "",
+        _jwks_url,
+        "Ask for tokens of an OpenID Connect provider (RS256, ES256): where its keys are; wants the next two",
+    ),
+    Variable("AUTH_ISSUER", "auth_issuer", "", str, "The `iss` that tokens must have"),
+    Variable("AUTH_AUDIENCE", "auth_audience", "", str, "The `aud` that tokens must have"),
+    Variable(
         "ALLOW_ANONYMOUS",
         "allow_anonymous",
         "",
         _choice("1"),
-        "`1`: listen on an address that is not loopback although anybody who reaches it may do everything",
+        "`1`: without tokens, listen on an address that is not loopback although anybody who reaches it may do "
+        "everything",
+    ),
+    Variable(
+        "CORS_ALLOW_ORIGINS",
+        "cors_allow_origins",
+        "",
+        _origins,
+        "Comma-separated origins of web sites whose pages may call the API, or `*`; unset: none",
+    ),
+    Variable(
+        "RATE_LIMIT",
+        "rate_limit",
+        "",
+        _integer(0, 1_000_000),
+        "Requests a second that one caller may make in the long run, 0 for any number; unset: 100 where tokens are "
+        "asked for. Each server process counts for itself",
+    ),
+    Variable("RATE_BURST", "rate_burst", "200", _integer(1, 1_000_000), "Requests that one caller may make at once"),
+    Variable(
+        "MAX_CONCURRENT_UPLOADS",
+        "max_concurrent_uploads",
+        "",
+        _integer(0, 1_000_000),
+        "Uploads that one caller may have under way, 0 for any number; unset: 16 where tokens are asked for. Each "
+        "server process counts for itself",
+    ),
+    Variable(
+        "QUOTA_IMAGES", "quota_images", "", _integer(0, 1 << 39), "Images that one user may have; unset: any number"
+    ),
+    Variable(
+        "QUOTA_BYTES",
+        "quota_bytes",
+        "",
+        _integer(0, 1 << 49),
+        "Bytes that the originals of one user may have; unset: any number",
     ),
     Variable(
         "LOG_LEVEL", "log_level", "INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR"), "The least level that is logged"
@@ -165,14 +273,41 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     public_endpoint: str | None
     url_signing_keys: tuple[str, ...] | None
+    auth_secret: tuple[str, ...] | None
+    auth_jwks_url: str | None
+    auth_issuer: str | None
+    auth_audience: str | None
     allow_anonymous: str | None
+    cors_allow_origins: tuple[str, ...] | None
+    rate_limit: int | None
+    rate_burst: int
+    max_concurrent_uploads: int | None
+    quota_images: int | None
+    quota_bytes: int | None
     log_level: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
         """Raise ConfigurationError that says the variable's name, what it got and what it wants."""
         values: dict[str, Any] = {variable.field: _read(variable, environment) for variable in VARIABLES}
+        _check_together(values)
         return cls(**values)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody is asked who they are."""
+        return self.auth_secret is None and self.auth_jwks_url is None
+
+
+def _check_together(values: Mapping[str, Any]) -> None:
+    if values["auth_jwks_url"] and values["auth_secret"]:
+        raise ConfigurationError("AUTH_SECRET, AUTH_JWKS_URL: got both, wants one of them")
+    for name in ("auth_issuer", "auth_audience"):
+        if values["auth_jwks_url"] and not values[name]:
+            raise ConfigurationError(f"{name.upper()}: got nothing, wants what tokens have, since AUTH_JWKS_URL is set")
+        if values[name] and not (values["auth_jwks_url"] or values["auth_secret"]):
+            # Whoever sets it believes that tokens are asked for.
+            raise ConfigurationError(f"AUTH_SECRET, AUTH_JWKS_URL: got neither, wants one since {name.upper()} is set")
 
 
 def _read(variable: Variable, environment: Mapping[str, str]) -> object:

@@ -2,6 +2,11 @@
 
 ServiceError
 ├── InvalidRequest              a parameter or the body is malformed; names the fields
+├── Unauthenticated             nobody knows who calls
+│   ├── TokenMissing
+│   └── TokenInvalid
+├── InsufficientScope           it is known who calls, and that is not enough
+├── OriginRefused               a page of another web site calls
 ├── LinkRefused                 a signed link that may not be followed
 │   ├── SignatureInvalid
 │   └── LinkExpired
@@ -30,7 +35,12 @@ ServiceError
 │   ├── ActiveContent
 │   ├── DimensionsMismatch
 │   └── UploadMismatch
+├── LimitReached                a caller asks for more than is allowed at a time
+│   ├── TooManyRequests
+│   └── TooManyUploads
+├── QuotaExceeded               the owner has as much as one may have
 ├── Overloaded                  more is waiting than is worth waiting for
+├── KeysUnavailable             what tokens are verified with can't be had
 ├── InternalError               what nobody foresaw
 └── StoreError                  a store failed; the request did not
     ├── StoreFailed             it refused or broke: the operation did not happen
@@ -76,6 +86,36 @@ class InvalidRequest(ServiceError):
     @classmethod
     def field(cls, name: str, message: str) -> "InvalidRequest":
         return cls.of(FieldError(name, message))
+
+
+class Unauthenticated(ServiceError):
+    """Abstract: nobody knows who calls."""
+
+
+class TokenMissing(Unauthenticated):
+    code = "token_missing"
+    title = "This takes a token"
+
+
+class TokenInvalid(Unauthenticated):
+    code = "token_invalid"
+    title = "The token is not accepted"
+
+
+class InsufficientScope(ServiceError):
+    """`scope` is the one that is missing."""
+
+    code = "insufficient_scope"
+    title = "The token does not allow this"
+
+    def __init__(self, detail: str, scope: str) -> None:
+        super().__init__(detail)
+        self.scope = scope
+
+
+class OriginRefused(ServiceError):
+    code = "origin_refused"
+    title = "Pages of this web site may not call the API"
 
 
 class LinkRefused(ServiceError):
@@ -224,9 +264,40 @@ class UploadMismatch(UnacceptableImage):
     title = "The file is not what was declared"
 
 
+class LimitReached(ServiceError):
+    """Abstract: a caller asks for more than is allowed at a time; in `retry_after` seconds it may try again."""
+
+    def __init__(self, detail: str, retry_after: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class TooManyRequests(LimitReached):
+    code = "too_many_requests"
+    title = "Too many requests"
+
+
+class TooManyUploads(LimitReached):
+    code = "too_many_uploads"
+    title = "Too many uploads at once"
+
+
+class QuotaExceeded(ServiceError):
+    code = "quota_exceeded"
+    title = "The owner's quota is used up"
+
+
 class Overloaded(ServiceError):
     code = "overloaded"
     title = "There is more to do than can be done soon"
+
+
+class KeysUnavailable(ServiceError):
+    """In `retry_after` seconds the issuer may be asked again."""
+
+    code = "keys_unavailable"
+    title = "Tokens can't be verified now"
+    retry_after: ClassVar[int] = 10
 
 
 class InternalError(ServiceError):

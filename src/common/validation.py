@@ -8,11 +8,15 @@ import msgspec
 
 MAX_TAGS = 20
 MAX_TAG_LENGTH = 64
+MAX_TAGS_LENGTH = 64 * 1024  # of the text that they are split from
 MAX_DESCRIPTION_LENGTH = 2_000
 MAX_FILENAME_LENGTH = 255
 MAX_USER_ID_LENGTH = 128
 LAST_CHARACTER = "\U0010ffff"  # Unicode's last, which is none: it bounds ranges of texts, so texts must not hold it
 
+# How many characters NFC may make one of (Unicode, Standard Annex 15). What has more than that of what is allowed need
+# not be composed, which for combining marks takes time by the square of how many there are.
+_MOST_COMPOSED = 4
 _TEXT_DIRECTION = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _USER_ID = re.compile(r"[A-Za-z0-9._@:|+-]{1,128}")
@@ -23,6 +27,8 @@ def normal_tags(values: list[str]) -> tuple[str, ...]:
 
     Raises ValueError for more than 20 tags, or one that is over 64 characters or holds a control character.
     """
+    if sum(map(len, values)) > MAX_TAGS_LENGTH:
+        raise ValueError(f"wants at most {MAX_TAGS_LENGTH} characters of tags")
     tags: dict[str, None] = {}
     for value in values:
         for part in value.split(","):
@@ -37,6 +43,8 @@ def normal_prefix(text: str) -> str:
     """Bring how a tag begins to its normal form: a space may be where it goes on."""
     if "," in text:
         raise ValueError("wants how one tag begins, without a comma")
+    if len(text) > _MOST_COMPOSED * MAX_TAG_LENGTH:
+        raise ValueError(f"wants at most {MAX_TAG_LENGTH} characters, got {len(text)}")
     ended = text.rstrip()
     tag = _normal_tag(ended)
     return tag + text[len(ended) :] if tag else ""
@@ -51,33 +59,44 @@ def is_tag(text: str) -> bool:
 
 
 def _normal_tag(text: str) -> str:
-    # Case folding can undo NFC (U+0345, for one), hence NFC on both sides of it.
-    tag = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())
+    tag = text.strip()
+    if len(tag) <= _MOST_COMPOSED * MAX_TAG_LENGTH:
+        # Case folding can undo NFC (U+0345, for one), hence NFC on both sides of it.
+        tag = unicodedata.normalize("NFC", unicodedata.normalize("NFC", tag).casefold())
     if len(tag) > MAX_TAG_LENGTH:
         raise ValueError(f"wants tags of at most {MAX_TAG_LENGTH} characters, got one of {len(tag)}")
     _refuse_control_characters(tag)
     return tag
 
 
+def is_user_id(text: object) -> bool:
+    return isinstance(text, str) and _USER_ID.fullmatch(text) is not None
+
+
 def normal_user_id(text: str) -> str:
-    if not _USER_ID.fullmatch(text):
+    if not is_user_id(text):
         raise ValueError(f"wants 1 to {MAX_USER_ID_LENGTH} characters of A-Z a-z 0-9 . _ @ : | + -")
     return text
 
 
 def normal_description(text: str) -> str:
-    if len(text) > MAX_DESCRIPTION_LENGTH:
-        raise ValueError(f"wants at most {MAX_DESCRIPTION_LENGTH} characters, got {len(text)}")
-    _refuse_control_characters(text, allowed="\t\n\r")
-    return unicodedata.normalize("NFC", text)
+    # NFC can lengthen a text, too.
+    description = text if len(text) > MAX_DESCRIPTION_LENGTH else unicodedata.normalize("NFC", text)
+    if len(description) > MAX_DESCRIPTION_LENGTH:
+        raise ValueError(f"wants at most {MAX_DESCRIPTION_LENGTH} characters, got {len(description)}")
+    _refuse_control_characters(description, allowed="\t\n\r")
+    return description
 
 
 def normal_filename(text: str) -> str:
     """Keep the last path component: browsers and scripts disagree on whether to send directories."""
-    name = unicodedata.normalize("NFC", re.split(r"[/\\]", text.strip())[-1].strip())
-    _refuse_control_characters(name)
+    path = text.strip()
+    name = path[max(path.rfind("/"), path.rfind("\\")) + 1 :].strip()
+    if len(name) <= _MOST_COMPOSED * MAX_FILENAME_LENGTH:
+        name = unicodedata.normalize("NFC", name)
     if len(name) > MAX_FILENAME_LENGTH:
         raise ValueError(f"wants at most {MAX_FILENAME_LENGTH} characters, got {len(name)}")
+    _refuse_control_characters(name)
     if _TEXT_DIRECTION.search(name):
         raise ValueError("wants no character that turns the direction of text, which can hide the name's ending")
     if name in ("", ".", ".."):

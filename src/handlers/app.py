@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -17,11 +19,12 @@ from ..common import logging
 from ..common.config import Settings
 from ..common.errors import ServiceError
 from ..services.link_service import OBJECTS_PATH
+from .admission import UNBOUNDED, Allowances
 from .answers import prefix_of
 from .body_limits import BodyLimits
 from .changes import delete_image, delete_images, update_image
 from .content import get_content
-from .context import RequestContext, on_http_exception, on_service_error
+from .context import HEADERS, RequestContext, on_http_exception, on_service_error
 from .counts import get_usage, list_tags
 from .health import healthz, limits, readyz
 from .images import get_image, list_images, upload
@@ -34,6 +37,30 @@ from .uploads import cancel_upload, complete_upload, declare_upload, get_upload
 async def home(request: Request) -> Response:
     return RedirectResponse(f"{prefix_of(request)}/docs")
 
+
+OPEN = "nobody is asked who they are, so whoever reaches the API may do everything (ALLOW_ANONYMOUS=1)"
+
+CORS_REQUEST_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "If-Range",
+    "Range",
+    "X-Request-Id",
+)
+CORS_ANSWER_HEADERS = (
+    "Accept-Ranges",
+    "Content-Disposition",
+    "Content-Range",
+    "ETag",
+    "Link",
+    "Location",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-Id",
+)
 
 ROUTES = (
     Route("/images", upload, methods=["POST"]),
@@ -65,8 +92,14 @@ OBJECT_ROUTES = (
 )
 
 
-def create_app(services: Services, *, carried_body: int | None = None) -> Starlette:
-    """Build the application over `services`, which it closes when it ends. Bodies over `carried_body` are refused."""
+def create_app(
+    services: Services, *, is_local: bool = False, behind_gateway: bool = False, carried_body: int | None = None
+) -> Starlette:
+    """Build the application over `services`, which it closes when it ends.
+
+    If it `is_local`, it is for those on this machine alone. Behind a gateway, that is what bounds callers. Bodies over
+    `carried_body` are refused.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -78,18 +111,45 @@ def create_app(services: Services, *, carried_body: int | None = None) -> Starle
 
     app = Starlette(
         routes=ROUTES if services.settings.storage == "aws" else ROUTES + OBJECT_ROUTES,
-        middleware=[Middleware(RequestContext)],
+        middleware=[*_cors(services.settings), Middleware(RequestContext)],
         exception_handlers={ServiceError: on_service_error, HTTPException: on_http_exception},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     app.state.services = services
+    app.state.is_local = is_local
+    app.state.allowances = UNBOUNDED if behind_gateway else Allowances.of(services.settings)
     app.state.body_limits = BodyLimits.of(services.settings.max_image_size, carried=carried_body)
     return app
+
+
+class _Cors(CORSMiddleware):
+    """It answers preflight requests by itself: nothing within has put our headers to those."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        response.raw_headers += HEADERS
+        return response
+
+
+def _cors(settings: Settings) -> list[Middleware]:
+    """Return what lets pages of other sites call the API. No browser adds a token by itself, so none can be misused."""
+    if settings.cors_allow_origins is None:
+        return []
+    return [
+        Middleware(
+            _Cors,
+            allow_origins=settings.cors_allow_origins,
+            allow_methods=("GET", "HEAD", "POST", "PATCH", "DELETE"),
+            allow_headers=CORS_REQUEST_HEADERS,
+            expose_headers=CORS_ANSWER_HEADERS,
+            max_age=3_600,
+        )
+    ]
 
 
 def from_environment() -> Starlette:
     """Build the application as the environment says: what a server process runs."""
     settings = Settings.from_environment(os.environ)
     logging.configure(settings.log_level)
-    return create_app(build_services(settings))
+    return create_app(build_services(settings), is_local=settings.is_open and not settings.allow_anonymous)

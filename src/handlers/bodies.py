@@ -12,10 +12,11 @@ from starlette.requests import Request
 
 from ..common.errors import FieldError, InvalidRequest, UnsupportedRequestBody
 from ..common.payload import Payload, decode_base64
+from ..models.caller import Caller
 from ..models.image import NewImage
 from .body_limits import OVERHEAD, BodyLimits
 from .fields import UploadFields, details
-from .parameters import Reader, query_values
+from .parameters import Reader, query_values, shown_name
 from .request_bodies import MAX_FIELDS, FormParser, bounded, spooled
 
 MAX_FILES = 2  # one too many, to say so
@@ -31,18 +32,18 @@ _one_at_a_time = threading.Lock()
 
 
 @asynccontextmanager
-async def new_image(request: Request, *, limits: BodyLimits, cpu: Executor) -> AsyncIterator[NewImage]:
+async def new_image(request: Request, caller: Caller, *, limits: BodyLimits, cpu: Executor) -> AsyncIterator[NewImage]:
     """Read the upload in a request, with heavy work on `cpu`; what was spooled is gone when the context ends.
 
-    Raises InvalidRequest, PayloadTooLarge or UnsupportedRequestBody.
+    Raises InvalidRequest, InsufficientScope, PayloadTooLarge or UnsupportedRequestBody.
     """
     media_type = _media_type(request)
     if media_type == "multipart/form-data":
-        read = _multipart(request, limits)
+        read = _multipart(request, caller, limits)
     elif media_type == JSON:
-        read = _json(request, limits, cpu)
+        read = _json(request, caller, limits, cpu)
     elif media_type.startswith("image/"):
-        read = _raw(request, limits)
+        read = _raw(request, caller, limits)
     else:
         raise UnsupportedRequestBody(
             f"Content-Type is {media_type or 'missing'}; wants multipart/form-data, application/json or image/*."
@@ -70,7 +71,7 @@ async def json_object(
 
 
 @asynccontextmanager
-async def _multipart(request: Request, limits: BodyLimits) -> AsyncIterator[NewImage]:
+async def _multipart(request: Request, caller: Caller, limits: BodyLimits) -> AsyncIterator[NewImage]:
     parser = FormParser(
         request.headers,
         bounded(request, limits, limits.binary),
@@ -89,7 +90,7 @@ async def _multipart(request: Request, limits: BodyLimits) -> AsyncIterator[NewI
             values["filename"] = [file.filename]
         fields = _fields.read(values, besides=_FILE, errors=errors)
         assert file is not None  # noqa: S101 - else there was an error
-        yield NewImage(payload=Payload(file.file, file.size or 0), **details(fields))
+        yield NewImage(payload=Payload(file.file, file.size or 0), **details(fields, caller))
     finally:
         await form.close()
 
@@ -98,7 +99,9 @@ def _uploaded_file(form: FormData) -> tuple[UploadFile | None, list[FieldError]]
     """Return the picture's part, or what is wrong with it."""
     files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
     errors = [
-        FieldError(name, 'wants text here: the picture goes in the part "file"') for name, _ in files if name != "file"
+        FieldError(shown_name(name), 'wants text here: the picture goes in the part "file"')
+        for name, _ in files
+        if name != "file"
     ]
     if not files or any(isinstance(value, str) for value in form.getlist("file")):
         errors.append(FieldError("file", "wants a part with a file name that holds the picture"))
@@ -110,7 +113,7 @@ def _uploaded_file(form: FormData) -> tuple[UploadFile | None, list[FieldError]]
 
 
 @asynccontextmanager
-async def _json(request: Request, limits: BodyLimits, cpu: Executor) -> AsyncIterator[NewImage]:
+async def _json(request: Request, caller: Caller, limits: BodyLimits, cpu: Executor) -> AsyncIterator[NewImage]:
     async with spooled(request, limits, limits.json) as body:
         # On the threads for heavy work, since it takes a tenth of a second at the worst.
         content, payload, errors = await asyncio.get_running_loop().run_in_executor(cpu, _decoded_json, body)
@@ -119,7 +122,8 @@ async def _json(request: Request, limits: BodyLimits, cpu: Executor) -> AsyncIte
         for name, value in content.items():
             if value is not None:
                 values.setdefault(name, []).append(value)
-        yield NewImage(payload=payload, **details(_fields.read(values, besides=_JSON_ONLY, errors=errors)))
+        fields = _fields.read(values, besides=_JSON_ONLY, errors=errors)
+        yield NewImage(payload=payload, **details(fields, caller))
     finally:
         payload.close()
 
@@ -156,9 +160,9 @@ def _decoded_picture(image_data: object) -> bytes:
 
 
 @asynccontextmanager
-async def _raw(request: Request, limits: BodyLimits) -> AsyncIterator[NewImage]:
+async def _raw(request: Request, caller: Caller, limits: BodyLimits) -> AsyncIterator[NewImage]:
     fields = _fields.read(query_values(request))
     async with spooled(request, limits, limits.binary) as payload:
         if payload.size == 0:
             raise InvalidRequest.field("body", _WANTS_BYTES)
-        yield NewImage(payload=payload, **details(fields))
+        yield NewImage(payload=payload, **details(fields, caller))

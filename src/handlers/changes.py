@@ -8,8 +8,10 @@ from spectree import Response as Answers
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..models.caller import WRITE, Caller
 from ..models.image import Deletion, Image, ImagePatch
 from ..services.idempotency import fingerprint_of
+from .admission import needs
 from .answers import body_limits_of, etag_of, idempotency_key, is_wanted, json_response, services_of
 from .bodies import JSON, json_object
 from .fields import DeleteFields, IdempotencyHeader, MatchHeader, PatchFields
@@ -30,10 +32,11 @@ _delete_fields = Reader(DeleteFields)
     operation_id="delete_image",
     skip_validation=True,
 )
-async def delete_image(request: Request) -> Response:
+@needs(WRITE)
+async def delete_image(request: Request, caller: Caller) -> Response:
     """Delete an image and its bytes."""
     no_parameters.read(query_values(request))
-    await services_of(request).images.delete(request.path_params["image_id"])
+    await services_of(request).images.delete(request.path_params["image_id"], owner=caller.owner)
     return Response(status_code=204)
 
 
@@ -54,7 +57,8 @@ async def delete_image(request: Request) -> Response:
     operation_id="update_image",
     skip_validation=True,
 )
-async def update_image(request: Request) -> Response:
+@needs(WRITE)
+async def update_image(request: Request, caller: Caller) -> Response:
     """Change an image's tags, description or file name.
 
     The body is a JSON merge patch: what it does not name stays, and null stands for the default. With `If-Match` the
@@ -63,7 +67,10 @@ async def update_image(request: Request) -> Response:
     no_parameters.read(query_values(request))
     content = await json_object(request, limits=body_limits_of(request), media_types=(MERGE_PATCH, JSON))
     image = await services_of(request).images.update(
-        request.path_params["image_id"], _patch(content), is_wanted=lambda image: is_wanted(request, etag_of(image))
+        request.path_params["image_id"],
+        _patch(content),
+        is_wanted=lambda image: is_wanted(request, etag_of(image)),
+        owner=caller.owner,
     )
     return json_response(image, headers={"ETag": etag_of(image)})
 
@@ -79,7 +86,8 @@ async def update_image(request: Request) -> Response:
     operation_id="delete_images",
     skip_validation=True,
 )
-async def delete_images(request: Request) -> Response:
+@needs(WRITE)
+async def delete_images(request: Request, caller: Caller) -> Response:
     """Delete up to a hundred images and their bytes, each by itself, and tell what came of each."""
     no_parameters.read(query_values(request))
     services, key = services_of(request), idempotency_key(request)
@@ -89,9 +97,11 @@ async def delete_images(request: Request) -> Response:
     results = await services.idempotency.run(
         key,
         fingerprint_of("delete_images", image_ids),
-        lambda claim: services.images.delete_all(image_ids),
+        lambda claim: services.images.delete_all(image_ids, owner=caller.owner),
         result=tuple[Deletion, ...],
         commits=False,
+        is_final=lambda results: all(result.status != "failed" for result in results),
+        scope=caller.user_id,
     )
     deleted = sum(result.status == "deleted" for result in results)
     return json_response(Deletions(results=results, deleted=deleted))

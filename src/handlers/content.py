@@ -1,20 +1,22 @@
 """`/images/{image_id}/content`: the way to an image's bytes that never changes. And how any answer gets such a link."""
 
-import datetime as dt
-
 from spectree import Response as Answers
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..models.caller import READ, Caller
 from ..models.image import Image
 from ..models.link import Link
-from ..models.rendition import RenditionRequest
+from ..models.rendition import RenditionFormat, RenditionRequest
 from ..services.rendition_plan import negotiated_format
+from .admission import needs_link_or
 from .answers import origin_of, services_of
 from .openapi import IMAGE_ID, STORE_PROBLEMS, spec
 from .parameters import Reader, query_values
 from .queries import ContentParameters, ImageParameters, RenditionParameters
 from .schemas import Problem
+
+_FORWARDED = (*RenditionParameters.__struct_fields__, "download")
 
 _content_parameters = Reader(ContentParameters)
 
@@ -33,7 +35,8 @@ _content_parameters = Reader(ContentParameters)
     operation_id="get_content",
     skip_validation=True,
 )
-async def get_content(request: Request) -> Response:
+@needs_link_or(READ)
+async def get_content(request: Request, caller: Caller | None) -> Response:
     """Go to an image's bytes, or to those of a rendition.
 
     For an `img` element: the address stays, and leads to a new signed URL each time.
@@ -42,11 +45,21 @@ async def get_content(request: Request) -> Response:
     image_id = request.path_params["image_id"]
     values = query_values(request)
     parameters = _content_parameters.read(values)
-    ends = None
-    if parameters.signature is not None or parameters.expires is not None:
+    ends = owner = None
+    if caller:
+        owner = caller.owner
+    else:
         ends = await services.contents.verify(image_id, {name: str(value) for name, (value,) in values.items()})
-    image = await services.images.get(image_id)
-    link = await link_for(request, image, parameters, not_after=ends)
+    image = await services.images.get(image_id, owner=owner)
+    rendition = await _rendition(request, image, parameters)
+    link = services.links.link(
+        image,
+        origin=origin_of(request),
+        rendition=rendition,
+        expires_in=parameters.expires_in,
+        not_after=ends,
+        download=parameters.download,
+    )
     return Response(
         status_code=302,
         headers={
@@ -58,22 +71,37 @@ async def get_content(request: Request) -> Response:
     )
 
 
-async def link_for(
-    request: Request, image: Image, parameters: ImageParameters, *, not_after: dt.datetime | None = None
-) -> Link:
-    """Return a link to the original, or to the rendition that the parameters describe, which is made if need be."""
-    services = services_of(request)
-    rendition = None
-    if _is_rendition(parameters):
-        rendition = await services.renditions.ensure(image, _rendition_request(request, image, parameters))
-    return services.links.link(
-        image,
-        origin=origin_of(request),
-        rendition=rendition,
-        expires_in=parameters.expires_in,
-        not_after=not_after,
-        download=parameters.download,
-    )
+async def link_for(request: Request, image: Image, parameters: ImageParameters) -> Link:
+    """Return a link to the original, or to the rendition that the parameters describe, which is made if need be.
+
+    It leads straight to the bytes, or if such a link would end too early by way of `/images/{image_id}/content`.
+    """
+    services, origin = services_of(request), origin_of(request)
+    rendition = await _rendition(request, image, parameters)
+    if services.links.can_last(parameters.expires_in):
+        return services.links.link(
+            image,
+            origin=origin,
+            rendition=rendition,
+            expires_in=parameters.expires_in,
+            download=parameters.download,
+        )
+    # A format that was chosen for this request is what the link leads to, whatever its follower accepts.
+    named: dict[str, str] = {"format": _asked_format(request, image, parameters)} if rendition else {}
+    named |= {name: _spelt(value) for name in _FORWARDED if (value := getattr(parameters, name)) and name not in named}
+    expires_at = services.links.end_of(parameters.expires_in)
+    return await services.contents.link(image.image_id, named, origin=origin, expires_at=expires_at)
+
+
+async def _rendition(request: Request, image: Image, parameters: ImageParameters) -> str | None:
+    """Return the key of the rendition, if it is one that is asked for."""
+    if not _is_rendition(parameters):
+        return None
+    return await services_of(request).renditions.ensure(image, _rendition_request(request, image, parameters))
+
+
+def _spelt(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def varies(parameters: RenditionParameters) -> dict[str, str]:
@@ -86,15 +114,18 @@ def _is_rendition(parameters: RenditionParameters) -> bool:
 
 
 def _rendition_request(request: Request, image: Image, parameters: RenditionParameters) -> RenditionRequest:
-    asked = parameters.format
-    if asked is None or asked == "auto":
-        asked = negotiated_format(image, request.headers.get("accept", ""))
     return RenditionRequest(
         width=parameters.width,
         height=parameters.height,
         fit=parameters.fit or "cover",
         position=parameters.position or "centre",
         enlarge=bool(parameters.enlarge),
-        format=asked,
+        format=_asked_format(request, image, parameters),
         quality=parameters.quality,
     )
+
+
+def _asked_format(request: Request, image: Image, parameters: RenditionParameters) -> RenditionFormat:
+    if parameters.format is None or parameters.format == "auto":
+        return negotiated_format(image, request.headers.get("accept", ""))
+    return parameters.format

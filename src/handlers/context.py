@@ -22,7 +22,12 @@ log = logging.getLogger(__name__)
 
 _ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CLIENT_CLOSED_REQUEST = 499  # as nginx logs it; never sent
-_HEADERS = [(b"x-content-type-options", b"nosniff")]
+# Unless an answer has its own: nothing of ours is a page, but for those that say so.
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),  # links are secrets
+)
 
 
 class RequestContext:
@@ -43,7 +48,9 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *_HEADERS, (b"x-request-id", _current_id())]
+                names = {name for name, _ in message["headers"]}
+                added = [header for header in HEADERS if header[0] not in names]
+                message["headers"] = [*message["headers"], *added, (b"x-request-id", _current_id())]
             await send(message)
 
         try:
@@ -112,4 +119,6 @@ def _log_request(scope: Scope, status: int, started: float) -> None:
     image_id = scope.get("path_params", {}).get("image_id") or scope.get("state", {}).get("image_id", "")
     if is_id(image_id):
         fields["image_id"] = image_id
+    if user_id := scope.get("state", {}).get("user_id"):
+        fields["user_id"] = user_id
     log.info("request", extra=fields)

@@ -4,7 +4,9 @@ from spectree import Response as Answers
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..models.caller import READ, Caller
 from ..models.usage import TagQuery, Usage
+from .admission import needs
 from .answers import json_response, next_link, services_of
 from .openapi import STORE_PROBLEMS, spec
 from .parameters import Reader, query_values
@@ -22,13 +24,15 @@ _usage_parameters = Reader(UsageParameters)
     operation_id="list_tags",
     skip_validation=True,
 )
-async def list_tags(request: Request) -> Response:
+@needs(READ)
+async def list_tags(request: Request, caller: Caller) -> Response:
     """List the tags that images have, each with how many have it, page by page."""
     parameters = _tag_parameters.read(query_values(request))
     page = await services_of(request).images.tags(
         TagQuery(
             user_id=parameters.user_id, prefix=parameters.prefix, limit=parameters.limit, after=parameters.last_key
-        )
+        ),
+        owner=caller.owner,
     )
     last_key = None if page.after is None else TagCursor(page.after)
     body = TagList(tags=page.tags, count=len(page.tags), last_key=last_key)
@@ -42,7 +46,8 @@ async def list_tags(request: Request) -> Response:
     operation_id="get_usage",
     skip_validation=True,
 )
-async def get_usage(request: Request) -> Response:
+@needs(READ)
+async def get_usage(request: Request, caller: Caller) -> Response:
     """Count the images, and the bytes of their originals."""
     parameters = _usage_parameters.read(query_values(request))
-    return json_response(await services_of(request).images.usage(parameters.user_id))
+    return json_response(await services_of(request).images.usage(parameters.user_id, owner=caller.owner))

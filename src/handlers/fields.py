@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ..common import validation
+from ..models.caller import Caller
 from ..models.image import EXTENSION_OF
 from .parameters import Wants
 from .queries import Tags, UserId
@@ -52,7 +53,7 @@ class UploadFields(msgspec.Struct, frozen=True, kw_only=True):
 
     user_id: Annotated[
         UserId | None,
-        Meta(description="The owner; `anonymous` if not given."),
+        Meta(description="The owner; if not given the token's subject, or without tokens `anonymous`."),
         Wants("a user id", validation.normal_user_id),
     ] = None
     filename: Annotated[
@@ -83,11 +84,11 @@ class UploadFields(msgspec.Struct, frozen=True, kw_only=True):
     ] = "store"
 
 
-def details(fields: UploadFields) -> dict[str, Any]:
-    """Return the fields as the models name them."""
+def details(fields: UploadFields, caller: Caller) -> dict[str, Any]:
+    """Return the fields as the models name them. Raises InsufficientScope if the image may not have that owner."""
     values = msgspec.structs.asdict(fields)
     is_returned = values.pop("on_duplicate") == "return"
-    return {**values, "return_duplicate": is_returned}
+    return {**values, "user_id": caller.owner_of_new(fields.user_id), "return_duplicate": is_returned}
 
 
 class NewUploadFields(UploadFields, frozen=True, kw_only=True):

@@ -59,6 +59,8 @@ async def limits(request: Request) -> Response:
             max_page_limit=MAX_LIMIT,
             max_expires_in=LONGEST_LIFE,
             default_expires_in=settings.presigned_url_expiration,
+            quota_images=settings.quota_images,
+            quota_bytes=settings.quota_bytes,
         )
     )
 

@@ -14,7 +14,7 @@ from ..bootstrap import build_services
 from ..common import logging
 from ..common.config import Settings
 from ..common.errors import ConfigurationError
-from .app import create_app
+from .app import OPEN, create_app
 from .stages import StagePrefix
 
 # Lambda takes events of 6 MB, of which headers and context are some, and the body is in base64 (AWS, "Lambda quotas").
@@ -30,7 +30,7 @@ def _build() -> Mangum:
         settings = Settings.from_environment({"STORAGE": "aws", **os.environ})
         logging.configure(settings.log_level)
         _refuse_open_api(settings)
-        app = create_app(build_services(settings), carried_body=CARRIED_BODY)
+        app = create_app(build_services(settings), behind_gateway=True, carried_body=CARRIED_BODY)
     except Exception:
         stdlib_logging.getLogger(__name__).exception("the start failed")
         raise
@@ -44,11 +44,14 @@ def _is_emulated(settings: Settings) -> bool:
 
 
 def _refuse_open_api(settings: Settings) -> None:
-    if not _is_emulated(settings) and not settings.allow_anonymous:
+    if not settings.is_open or _is_emulated(settings):
+        return
+    if not settings.allow_anonymous:
         raise ConfigurationError(
-            "ALLOW_ANONYMOUS: got nothing, wants 1: nobody is asked who they are, so whoever reaches the API may do "
-            "everything"
+            "AUTH_SECRET, AUTH_JWKS_URL: got neither: nobody is asked who they are, so whoever reaches the API may do "
+            "everything (ALLOW_ANONYMOUS=1 allows that)"
         )
+    stdlib_logging.getLogger(__name__).warning(OPEN)
 
 
 _adapter = _build()

@@ -7,10 +7,12 @@ from spectree import Response as Answers
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..models.caller import READ, WRITE, Caller
 from ..models.claim import Outcome
 from ..models.image import Image
 from ..models.page import ImageQuery
 from ..services.idempotency import fingerprint_of_image
+from .admission import needs, upload_slot
 from .answers import (
     NO_STORE,
     body_limits_of,
@@ -33,6 +35,8 @@ from .schemas import Cursor, ImageList, LinkedImage, ListedImage, Problem
 
 THUMBNAIL = {"width": "320", "height": "320", "fit": "inside"}
 
+_PLAIN = ImageParameters()
+
 _list_parameters = Reader(ListParameters)
 _image_parameters = Reader(ImageParameters)
 
@@ -51,18 +55,24 @@ _image_parameters = Reader(ImageParameters)
     operation_id="upload_image",
     skip_validation=True,
 )
-async def upload(request: Request) -> Response:
+@needs(WRITE)
+async def upload(request: Request, caller: Caller) -> Response:
     """Upload an image.
 
     The picture comes as the part `file` of a form, in base64 in a JSON object, or as the body itself with the fields
     in the query. What it is is found out from its bytes; what is not acceptable is refused and leaves nothing behind.
     """
     services, key = services_of(request), idempotency_key(request)
-    async with new_image(request, limits=body_limits_of(request), cpu=services.cpu) as new:
-        fingerprint = await fingerprint_of_image(new) if key else ""
-        outcome = await services.idempotency.run(
-            key, fingerprint, lambda claim: services.images.upload(new, claim=claim), result=Outcome
-        )
+    with upload_slot(request, caller):
+        async with new_image(request, caller, limits=body_limits_of(request), cpu=services.cpu) as new:
+            fingerprint = await fingerprint_of_image(new) if key else ""
+            outcome = await services.idempotency.run(
+                key,
+                fingerprint,
+                lambda claim: services.images.upload(new, claim=claim),
+                result=Outcome,
+                scope=caller.user_id,
+            )
     return image_response(request, outcome)
 
 
@@ -73,14 +83,15 @@ async def upload(request: Request) -> Response:
     operation_id="list_images",
     skip_validation=True,
 )
-async def list_images(request: Request) -> Response:
+@needs(READ)
+async def list_images(request: Request, caller: Caller) -> Response:
     """List images, filtered, page by page.
 
     Pass a page's `last_key` on to get the next one, until it is null. A page may hold fewer images than `limit` before
     the list is over. With `include=urls` each image also has `url`, `thumbnail_url` and `expires_at`.
     """
     parameters = _list_parameters.read(query_values(request))
-    page = await services_of(request).images.list(_query(parameters))
+    page = await services_of(request).images.list(_query(parameters), owner=caller.owner)
     images: Sequence[Image] = page.images
     last_key = None if page.after is None else Cursor(page.after)
     headers = next_link(request, "/images", last_key)
@@ -100,10 +111,11 @@ async def list_images(request: Request) -> Response:
     operation_id="get_image",
     skip_validation=True,
 )
-async def get_image(request: Request) -> Response:
+@needs(READ)
+async def get_image(request: Request, caller: Caller) -> Response:
     """Get an image and a link to its bytes, or to a rendition."""
     parameters = _image_parameters.read(query_values(request))
-    image = await services_of(request).images.get(request.path_params["image_id"])
+    image = await services_of(request).images.get(request.path_params["image_id"], owner=caller.owner)
     etag = etag_of(image)
     headers = {"ETag": etag, "Cache-Control": NO_STORE, **varies(parameters)}
     if matches_etag(request, etag):
@@ -128,14 +140,11 @@ def _query(parameters: ListParameters) -> ImageQuery:
 
 
 async def _listed(request: Request, image: Image) -> ListedImage:
-    services, origin = services_of(request), origin_of(request)
-    link = services.links.link(image, origin=origin)
+    link = await link_for(request, image, _PLAIN)
+    # Made when it is first looked at.
+    thumbnail = await services_of(request).contents.link(
+        image.image_id, THUMBNAIL, origin=origin_of(request), expires_at=link.expires_at
+    )
     return ListedImage(
-        **msgspec.structs.asdict(image),
-        url=link.url,
-        # Made when it is first looked at.
-        thumbnail_url=await services.contents.link(
-            image.image_id, THUMBNAIL, origin=origin, expires_at=link.expires_at
-        ),
-        expires_at=link.expires_at,
+        **msgspec.structs.asdict(image), url=link.url, thumbnail_url=thumbnail.url, expires_at=link.expires_at
     )

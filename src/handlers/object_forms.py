@@ -7,12 +7,14 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..bootstrap import Services
 from ..common.errors import InvalidRequest, ObjectNotFound, PayloadTooLarge, SignatureInvalid
 from ..common.payload import Payload, spool
 from ..common.post_policy import AllowedUpload
 from ..models.image import image_id_of
 from ..models.upload import INCOMING
 from ..services.link_service import OBJECTS_PATH
+from .admission import admit_anybody, upload_slot
 from .answers import body_limits_of, prefix_of, services_of
 from .body_limits import BodyLimits
 from .request_bodies import MAX_FIELDS, FormParser, bounded
@@ -26,7 +28,12 @@ Verify = Callable[[Iterable[tuple[str, str]]], AllowedUpload]
 async def receive_form(request: Request) -> Response:
     """Store the file of a form with a valid signature; of any other form nothing is kept."""
     services = services_of(request)
+    await admit_anybody(request)
+    with upload_slot(request, None):
+        return await _receive(request, services)
 
+
+async def _receive(request: Request, services: Services) -> Response:
     def verify(fields: Iterable[tuple[str, str]]) -> AllowedUpload:
         allowed = services.links.verify_form(fields)
         if not allowed.key.startswith(INCOMING):

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from ..common.errors import RangeNotSatisfiable
-from ..models.image import CONTENT_TYPE_OF, image_id_of
+from ..models.image import CONTENT_TYPE_OF, EXTENSION_OF, image_id_of
 from ..repositories.ports import ObjectInfo
 from .answers import matches_etag, services_of
 
@@ -21,6 +21,8 @@ _OVERRIDES = {
     "response-content-type": "Content-Type",
     "response-expires": "Expires",
 }
+# A cache may put them in place of those that it has.
+_NOT_MODIFIED = ("ETag", "Cache-Control", "Content-Security-Policy")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII | re.IGNORECASE)
 AT_ONCE = 256 * 1024  # bytes that are sent as one, which costs less than streaming them
 
@@ -38,7 +40,7 @@ async def serve_object(request: Request) -> Response:
     info = await services.objects.head(request.path_params["key"])
     headers = _headers(info, parameters, life)
     if matches_etag(request, info.etag):
-        return Response(status_code=304, headers={name: headers[name] for name in ("ETag", "Cache-Control")})
+        return Response(status_code=304, headers={name: headers[name] for name in _NOT_MODIFIED})
     start, end, status = 0, info.size, 200
     if (wanted := _wanted_range(request, info)) is not None:
         (start, end), status = wanted, 206
@@ -58,10 +60,14 @@ def _headers(info: ObjectInfo, parameters: Mapping[str, str], life: int) -> dict
         "ETag": info.etag,
         "Last-Modified": format_datetime(info.modified_at, usegmt=True),
         "Accept-Ranges": "bytes",
+        # Whatever the bytes are, they never act as a page of ours. (The style is of the page that browsers show with.)
+        "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
         # Private, since the link is a secret, and no longer than it works; immutable, since a key's bytes never change.
         "Cache-Control": f"private, max-age={life}, immutable",
     }
     headers.update({_OVERRIDES[name]: value for name, value in parameters.items() if name in _OVERRIDES})
+    if headers["Content-Type"] not in EXTENSION_OF:  # what a browser might take for a page is saved, not shown
+        headers["Content-Disposition"] = "attachment"
     return headers
 
 

@@ -2,6 +2,7 @@
 
 import copy
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from spectree.model_adapter import get_msgspec_model_adapter
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+from starlette.routing import Route
 from swagger_ui_bundle import swagger_ui_path
 
 from .. import VERSION
 from ..common.errors import RouteNotFound
 from ..models.image import FORMATS
+from .admission import guard_of
 from .answers import json_response, prefix_of
 from .schemas import Problem
 
@@ -47,7 +50,8 @@ _ASSETS = {
 }
 # Swagger UI sets styles in the page, and its icons are data URIs.
 _DOCS_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'"
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
@@ -72,7 +76,31 @@ async def docs_asset(request: Request) -> Response:
 def document(app: Starlette) -> dict[str, Any]:
     """Return the OpenAPI document of the app's routes."""
     spec.app = app
-    return _finished(copy.deepcopy(spec.spec))  # spectree makes it once, and takes its own parts apart in doing so
+    # spectree makes it once, and takes its own parts apart in doing so.
+    return _guarded(_finished(copy.deepcopy(spec.spec)), app)
+
+
+def _guarded(document: dict[str, Any], app: Starlette) -> dict[str, Any]:
+    """Add which scope an operation takes, and what those get who don't have it."""
+    is_open = app.state.services.authentication.is_open
+    problem = document["paths"]["/images"]["get"]["responses"]["400"]
+    if not is_open:
+        document["components"]["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+        }
+    for route in app.routes:
+        scope, takes_links = guard_of(getattr(route, "endpoint", None))
+        if scope is None or not isinstance(route, Route):
+            continue
+        for method in (route.methods or set()) - {"HEAD"}:
+            operation = document["paths"][route.path][method.lower()]
+            described = ("403", "429") if is_open else ("401", "403", "429")
+            operation["responses"] |= {
+                status: {**problem, "description": HTTPStatus(int(status)).phrase} for status in described
+            }
+            if not is_open:
+                operation["security"] = [{"token": [scope]}, *([{}] if takes_links else [])]
+    return document
 
 
 def _finished(document: dict[str, Any]) -> dict[str, Any]:

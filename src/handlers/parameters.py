@@ -14,6 +14,9 @@ from ..common.errors import FieldError, InvalidRequest
 Values = Mapping[str, Sequence[object]]
 
 
+MAX_UNKNOWN = 20  # names that an answer tells one by one that they are not known
+MAX_SHOWN = 100  # characters of such a name
+
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 
 
@@ -57,7 +60,8 @@ class Reader[T: msgspec.Struct]:
         """
         known = sorted(self._names | besides)
         unknown = f"is not known here; known are {', '.join(known)}" if known else "is not known here; nothing is"
-        errors = [*errors, *(FieldError(_encodable(name), unknown) for name in values if name not in self._names)]
+        others = [name for name in values if name not in self._names]
+        errors = [*errors, *(FieldError(shown_name(name), unknown) for name in others[:MAX_UNKNOWN])]
         found: dict[str, object] = {}
         for field in self._fields:
             given = values.get(field.name)
@@ -128,9 +132,13 @@ def _read(field: _Field, given: Sequence[object]) -> object:
         raise ValueError(f"wants {field.wants.text}, got {_shown(value)}") from None
 
 
-def _encodable(text: str) -> str:
-    """Replace lone surrogates, which a form in an odd charset may hold and no JSON answer can."""
-    return text.encode(errors="replace").decode()
+def shown_name(text: str) -> str:
+    """Return a name that a client gave, as an answer can hold it.
+
+    That is without lone surrogates, which a form in an odd charset may have, and bounded.
+    """
+    name = text.encode(errors="replace").decode()
+    return name if len(name) <= MAX_SHOWN else f"{name[: MAX_SHOWN - 3]}..."
 
 
 def _shown(value: object) -> str:

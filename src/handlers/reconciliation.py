@@ -45,7 +45,9 @@ async def run(settings: Settings, *, older_than: dt.timedelta, dry_run: bool, fo
 
 
 async def _reconcile(services: Services, before: dt.datetime, report: "_Report") -> None:
-    length = 2 * (await services.images.usage(None)).images  # records, originals; how many others is not known
+    length = (
+        2 * (await services.images.usage(None, owner=None)).images
+    )  # records, originals; how many others is not known
     is_shown = sys.stderr.isatty()
     with click.progressbar(
         length=length,

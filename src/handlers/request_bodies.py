@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import IO
 
+from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from ..common.errors import InvalidRequest, RequestTimeout
+from ..common.errors import InvalidRequest, RequestTimeout, UnsupportedRequestBody
 from ..common.payload import SPOOL_LIMIT, Payload, spool
 from .body_limits import BodyLimits
 
@@ -78,11 +79,24 @@ class FormParser(MultiPartParser):
     spool_max_size = SPOOL_LIMIT
     is_whole = False
 
+    def on_part_end(self) -> None:
+        part = self._current_part
+        if part.file is None:  # else Starlette would take it for Latin-1, and keep what nobody wrote
+            try:
+                part.data.decode()
+            except UnicodeDecodeError:
+                raise InvalidRequest.field(part.field_name, "wants text in UTF-8") from None
+        super().on_part_end()
+
     def on_end(self) -> None:
         self.is_whole = True
 
     async def parse_whole(self) -> FormData:
-        """Raise InvalidRequest for what is no form, or not all of one."""
+        """Raise InvalidRequest for what is no form, or not all of one, or not in UTF-8."""
+        charset = parse_options_header(self.headers.get("content-type"))[1].get(b"charset", b"utf-8")
+        if charset.lower() not in (b"utf-8", b"utf8", b"us-ascii"):
+            # Some can spell what no JSON answer can.
+            raise UnsupportedRequestBody("The form's charset is not UTF-8.")
         try:
             return await self._parsed()
         except BaseException:

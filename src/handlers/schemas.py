@@ -111,6 +111,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_page_limit: int
     max_expires_in: Annotated[int, Meta(description="Seconds.")]
     default_expires_in: Annotated[int, Meta(description="Seconds.")]
+    quota_images: Annotated[int | None, Meta(description="Images of one user; null for any number.")]
+    quota_bytes: Annotated[int | None, Meta(description="Bytes of one user's originals; null for any number.")]
 
 
 class Health(msgspec.Struct, frozen=True):

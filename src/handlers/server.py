@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import logging as stdlib_logging
 import multiprocessing
 import os
 import signal
@@ -22,8 +23,10 @@ from ..bootstrap import build_services
 from ..common import logging
 from ..common.config import Settings
 from ..common.errors import ConfigurationError, StoreError
-from .app import from_environment
+from .app import OPEN, from_environment
 from .http_protocol import BoundedHttpProtocol
+
+log = stdlib_logging.getLogger(__name__)
 
 GRACE = 30  # seconds that requests in flight get when the server is told to end
 KEEP_ALIVE = 75  # seconds
@@ -37,6 +40,8 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """
     logging.configure(settings.log_level)
     listener = _bind(settings)
+    if settings.is_open and not ip_address(listener.getsockname()[0]).is_loopback:
+        log.warning(OPEN)
     asyncio.run(_try(settings))
     _spool_beside_the_data(settings)
     config = uvicorn.Config(
@@ -105,10 +110,12 @@ def _resolve(settings: Settings) -> list[Address]:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise ConfigurationError(f"HOST: got {settings.host!r}, wants an address of this machine ({error})") from error
-    if not settings.allow_anonymous and not all(ip_address(str(address[0])).is_loopback for *_, address in found):
+    is_safe = all(ip_address(str(address[0])).is_loopback for *_, address in found)
+    if settings.is_open and not settings.allow_anonymous and not is_safe:
         raise ConfigurationError(
-            f"HOST: got {settings.host!r}, wants a loopback address such as 127.0.0.1: nobody is asked who they are, "
-            "so whoever reaches the address may do everything (ALLOW_ANONYMOUS=1 allows that)"
+            f"HOST: got {settings.host!r}, wants a loopback address such as 127.0.0.1, or AUTH_SECRET or "
+            "AUTH_JWKS_URL: nobody is asked who they are, so whoever reaches the address may do everything "
+            "(ALLOW_ANONYMOUS=1 allows that)"
         )
     return [(family, kind, protocol, address) for family, kind, protocol, _, address in found]
 

@@ -7,10 +7,12 @@ from spectree import Response as Answers
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..models.caller import READ, WRITE, Caller
 from ..models.claim import Outcome
 from ..models.image import Image
 from ..models.upload import NewUpload, Upload, incoming_key
 from ..services.idempotency import fingerprint_of
+from .admission import needs, upload_slot
 from .answers import (
     NO_STORE,
     body_limits_of,
@@ -41,7 +43,8 @@ _fields = Reader(NewUploadFields)
     operation_id="declare_upload",
     skip_validation=True,
 )
-async def declare_upload(request: Request) -> Response:
+@needs(WRITE)
+async def declare_upload(request: Request, caller: Caller) -> Response:
     """Declare a file that is then sent straight to storage, however large, and get the form to send it with.
 
     Post a multipart form with `upload.fields`, and then the file as the part `file`, to `upload.url`; then complete
@@ -51,12 +54,13 @@ async def declare_upload(request: Request) -> Response:
     services, key = services_of(request), idempotency_key(request)
     content = await json_object(request, limits=body_limits_of(request))
     fields = _fields.read_object({name: value for name, value in content.items() if value is not None})
-    new = NewUpload(**details(fields))
+    new = NewUpload(**details(fields, caller))
     upload = await services.idempotency.run(
         key,
         fingerprint_of("declare_upload", new),
         lambda claim: services.uploads.declare(new, claim=claim),
         result=Upload,
+        scope=caller.user_id,
     )
     request.state.image_id = upload.image_id
     headers = {"Location": f"{prefix_of(request)}/uploads/{upload.image_id}", "Cache-Control": NO_STORE}
@@ -70,13 +74,16 @@ async def declare_upload(request: Request) -> Response:
     operation_id="get_upload",
     skip_validation=True,
 )
-async def get_upload(request: Request) -> Response:
+@needs(READ)
+async def get_upload(request: Request, caller: Caller) -> Response:
     """Tell how far an upload is, for as long as it is kept: a day."""
     no_parameters.read(query_values(request))
     uploads = services_of(request).uploads
-    upload = await uploads.get(request.path_params["image_id"])
+    upload = await uploads.get(request.path_params["image_id"], owner=caller.owner)
     is_received = upload.completed is None and await uploads.is_received(upload)
-    return json_response(_answer(request, upload, is_received=is_received), headers={"Cache-Control": NO_STORE})
+    # Whoever has the form may send bytes.
+    answer = _answer(request, upload, is_received=is_received, has_form=caller.may(WRITE))
+    return json_response(answer, headers={"Cache-Control": NO_STORE})
 
 
 @spec.validate(
@@ -86,10 +93,11 @@ async def get_upload(request: Request) -> Response:
     operation_id="cancel_upload",
     skip_validation=True,
 )
-async def cancel_upload(request: Request) -> Response:
+@needs(WRITE)
+async def cancel_upload(request: Request, caller: Caller) -> Response:
     """Forget an upload that is not completed, and what was sent of it."""
     no_parameters.read(query_values(request))
-    await services_of(request).uploads.cancel(request.path_params["image_id"])
+    await services_of(request).uploads.cancel(request.path_params["image_id"], owner=caller.owner)
     return Response(status_code=204)
 
 
@@ -109,25 +117,28 @@ async def cancel_upload(request: Request) -> Response:
     operation_id="complete_upload",
     skip_validation=True,
 )
-async def complete_upload(request: Request) -> Response:
+@needs(WRITE)
+async def complete_upload(request: Request, caller: Caller) -> Response:
     """Make an image of what was sent: it is verified as every upload is, and has to be what was declared.
 
     What is not acceptable is deleted; another file may be sent as long as the form lives.
     """
     no_parameters.read(query_values(request))
     services, image_id = services_of(request), request.path_params["image_id"]
-    outcome = await services.idempotency.run(
-        idempotency_key(request),
-        fingerprint_of("complete_upload", image_id),
-        lambda claim: services.uploads.complete(image_id, claim=claim),
-        result=Outcome,
-    )
+    with upload_slot(request, caller):
+        outcome = await services.idempotency.run(
+            idempotency_key(request),
+            fingerprint_of("complete_upload", image_id),
+            lambda claim: services.uploads.complete(image_id, owner=caller.owner, claim=claim),
+            result=Outcome,
+            scope=caller.user_id,
+        )
     return image_response(request, outcome)
 
 
-def _answer(request: Request, upload: Upload, *, is_received: bool) -> UploadAnswer:
+def _answer(request: Request, upload: Upload, *, is_received: bool, has_form: bool = True) -> UploadAnswer:
     form, expires_at = None, upload.expires_at
-    if upload.completed is None and upload.expires_at > dt.datetime.now(dt.UTC):
+    if has_form and upload.completed is None and upload.expires_at > dt.datetime.now(dt.UTC):
         form = services_of(request).links.form(
             incoming_key(upload),
             content_type=upload.content_type,

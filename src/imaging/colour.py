@@ -3,7 +3,7 @@
 import struct
 from functools import lru_cache
 
-from .vips import pyvips
+from .vips import has_field, pyvips
 
 # Of sRGB, adapted to D50 (IEC 61966-2-1; ICC.1:2022, 8.2.7), and how far off profiles that mean it are.
 _SRGB_COLORANTS = {
@@ -18,7 +18,7 @@ _MOST_BYTES = 64 * 1024  # of profiles that are looked into and remembered; thos
 
 def to_srgb(image: pyvips.Image) -> pyvips.Image:
     """Convert to 8 bits of sRGB or grey, from whatever the profile or the format says the colours are."""
-    if "icc-profile-data" in image.get_fields():
+    if has_field(image, "icc-profile-data"):
         profile = bytes(image.get("icc-profile-data"))
         if len(profile) > _MOST_BYTES or not _is_srgb(profile):
             image = _converted(image)

@@ -139,10 +139,14 @@ def _tiff(file: IO[bytes], size: int) -> int:
             return pages
         # Counting also ends a chain that bites its own tail.
         pages = _counted(pages, MAX_PAGES)
+        if offset > size:  # of 64 bits, it may be further than any file can be sought to
+            raise BrokenContainer
         file.seek(offset)
         (entries,) = struct.unpack(order + count_format, file.read(struct.calcsize(count_format)))
-        if file.seek(entries * entry_size, 1) > size:
+        following = file.tell() + entries * entry_size
+        if following > size:
             raise BrokenContainer
+        file.seek(following)
 
 
 def _counted(frames: int, most: int = MAX_FRAMES) -> int:

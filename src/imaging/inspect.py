@@ -18,9 +18,10 @@ from .colour import to_srgb
 from .containers import BrokenContainer, TooManyFrames, count_frames
 from .memory import MemoryBudget
 from .sniff import hides_html, sniff
-from .vips import JPEG_SHRINKS, orientation_of, pyvips, source_of
+from .vips import JPEG_SHRINKS, has_field, orientation_of, pyvips, source_of
 
 PLACEHOLDER_EDGE = 16  # pixels
+_MOST_SHRINK = 1_000_000  # times, that libvips does at once; what is wider still keeps some pixels more
 
 # Loaders by format. An explicit loader, since libvips' own guess would also try the ones we do not accept.
 _LOADERS = {
@@ -100,8 +101,7 @@ def _load(name: str, payload: Payload, **options: object) -> pyvips.Image:
 def _read_header(name: str, payload: Payload) -> Header:
     counted = count_frames(name, payload.open(), payload.size)
     image = _load(name, payload)
-    fields = set(image.get_fields())
-    pages = image.get("n-pages") if "n-pages" in fields else 1
+    pages = image.get("n-pages") if has_field(image, "n-pages") else 1
     frames = max(counted or 1, pages)
     pixels = image.width * image.height * frames
     if pages > 1 and name not in _STACKED:
@@ -118,7 +118,7 @@ def _read_header(name: str, payload: Payload) -> Header:
         pixels=pixels,
         # libheif has turned the picture already.
         orientation=1 if name == "avif" else orientation_of(image),
-        memory=pixels * _decoder_bytes(name, image, interlaced="interlaced" in fields),
+        memory=pixels * _decoder_bytes(name, image, interlaced=has_field(image, "interlaced")),
     )
 
 
@@ -170,11 +170,13 @@ def _first_frame(header: Header, payload: Payload) -> pyvips.Image:
 
 def _miniature(image: pyvips.Image) -> pyvips.Image:
     """Average the picture into at most 16 x 16 pixels of sRGB, reading every line of it."""
-    factor = -(-max(image.width, image.height) // PLACEHOLDER_EDGE)
+    factor = min(-(-max(image.width, image.height) // PLACEHOLDER_EDGE), _MOST_SHRINK)
+    # libvips repeats the last line until it has as many as there are to average: a hundred thousand times, say.
+    across, down = min(factor, image.width), min(factor, image.height)
     if image.hasalpha():
-        image = image.premultiply().shrink(factor, factor, ceil=True).unpremultiply().rint()
+        image = image.premultiply().shrink(across, down, ceil=True).unpremultiply().rint()
     else:
-        image = image.shrink(factor, factor, ceil=True)
+        image = image.shrink(across, down, ceil=True)
     return to_srgb(image.copy_memory()).colourspace("srgb")  # of grey, too
 
 

@@ -29,7 +29,7 @@ for loader in ("Jpeg", "Png", "Webp", "Nsgif", "Heif", "Tiff"):
 if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
     mallopt(-3, 1024 * 1024)
 
-__all__ = ["JPEG_SHRINKS", "orientation_of", "pyvips", "source_of"]
+__all__ = ["JPEG_SHRINKS", "has_field", "orientation_of", "pyvips", "source_of"]
 
 JPEG_SHRINKS = (8, 4, 2)  # the decoder can leave out the pixels, not the bits, of a JPEG: every bit is still read
 
@@ -42,6 +42,14 @@ def source_of(payload: Payload) -> pyvips.Source:
     return pyvips.Source.new_from_descriptor(content.fileno())
 
 
+def has_field(image: pyvips.Image, name: str) -> bool:
+    """Tell whether a picture has some metadata.
+
+    pyvips lists their names only if all are UTF-8; a PNG's own keywords, which libvips makes names of, are Latin-1.
+    """
+    return bool(image.get_typeof(name))
+
+
 def orientation_of(image: pyvips.Image) -> int:
     """Return how a picture is to be turned (EXIF, 1 to 8)."""
-    return int(image.get("orientation")) if image.get_typeof("orientation") else 1
+    return int(image.get("orientation")) if has_field(image, "orientation") else 1

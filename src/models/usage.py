@@ -2,6 +2,8 @@
 
 import msgspec
 
+from ..common.errors import QuotaExceeded
+
 DEFAULT_TAG_LIMIT = 100
 
 
@@ -33,3 +35,27 @@ class Usage(msgspec.Struct, frozen=True):
 
     images: int
     bytes: int
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """What one user may have; None is no bound."""
+
+    images: int | None = None
+    bytes: int | None = None
+
+    def allows(self, usage: Usage, size: int) -> bool:
+        """Tell whether one image more, of that size, stays within it."""
+        return self.refusal(usage, size) is None
+
+    def refusal(self, usage: Usage, size: int) -> QuotaExceeded | None:
+        """Return the error that says what one image more would exceed, if it would."""
+        for name, bound, used, more in (
+            ("images", self.images, usage.images, 1),
+            ("bytes", self.bytes, usage.bytes, size),
+        ):
+            if bound is not None and used + more > bound:
+                return QuotaExceeded(f"The owner may have {bound} {name} and has {used}; this would be {more} more.")
+        return None
+
+
+UNLIMITED = Quota()

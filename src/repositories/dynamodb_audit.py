@@ -17,7 +17,15 @@ import msgspec
 from ..common.ids import created_at, is_id
 from ..models.finding import Finding
 from ..models.image import Image
-from .dynamodb_client import ATTEMPTS, CONNECT_TIMEOUT, READ_TIMEOUT, SCAN_PAGE, ConditionFailed, Table
+from .dynamodb_client import (
+    ATTEMPTS,
+    CONNECT_TIMEOUT,
+    CROWDED_ATTEMPTS,
+    READ_TIMEOUT,
+    SCAN_PAGE,
+    ConditionFailed,
+    Table,
+)
 from .dynamodb_counters import TIME, additions, counted_partition, is_usage
 from .dynamodb_items import Item, Key, checksum_range, entry_keys, guard_key, record_key, unpack
 
@@ -190,7 +198,7 @@ class DynamoDbAudit:
             if isinstance(finding.handle, dict):
                 await self._remove_guard(finding.handle)
             else:
-                await self._table.write(finding.handle)
+                await self._table.write(finding.handle, attempts=CROWDED_ATTEMPTS)  # it may be a busy counter
         except ConditionFailed:
             return  # somebody has changed it since
 

@@ -3,6 +3,9 @@
 They are added to after the transaction that they count, since a counter in it would make every two uploads of a user
 wait for each other. One that was missed stays missed.
 
+Where users have a quota, this can't be: then the usage of the owner alone is part of the transaction, which depends on
+it. Uploads of different users still don't wait for each other.
+
 | item | pk | sk |
 | --- | --- | --- |
 | tag | `user#<u>#tags`, `all#<shard>#tags` | `<tag>` |
@@ -18,9 +21,9 @@ from contextlib import suppress
 from ..common.errors import StoreError
 from ..common.validation import LAST_CHARACTER
 from ..models.image import Image
-from ..models.usage import TagCount, TagPage, TagQuery, Usage
+from ..models.usage import UNLIMITED, Quota, TagCount, TagPage, TagQuery, Usage
 from .dynamodb_client import ConditionFailed, Table
-from .dynamodb_items import Key, escaped, listing, shard_of
+from .dynamodb_items import Item, Key, escaped, listing, shard_of
 
 log = logging.getLogger(__name__)
 
@@ -28,19 +31,58 @@ TIME = 1.5  # seconds that an upload or a delete waits for its counters
 AT_ONCE = 8
 
 _USAGE = "usage"
+_ADD = "ADD images :images, bytes :bytes"
 
 
 class Counters:
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, quota: Quota = UNLIMITED) -> None:
         self._table = table
+        self._quota = quota
+        self._has_quota = quota != UNLIMITED
+
+    def added(self, image: Image) -> list[Item]:
+        """Return what belongs into the transaction that adds an image: nothing, if users have no quota."""
+        if not self._has_quota:
+            return []
+        values = {":images": 1, ":bytes": image.size}
+        bounds = []
+        if self._quota.images is not None:
+            bounds.append("images < :most")
+            values[":most"] = self._quota.images
+        if self._quota.bytes is not None:
+            bounds.append("bytes <= :room")
+            values[":room"] = self._quota.bytes - image.size
+        condition = " AND ".join(bounds)
+        if self._quota.allows(Usage(0, 0), image.size):  # else it is too large even for who has nothing
+            condition = f"attribute_not_exists(images) OR ({condition})"
+        return [self._table.update(_usage_of(image), _ADD, condition, values)]
+
+    async def removed(self, image: Image) -> list[Item]:
+        """Return what belongs into the transaction that removes an image: nothing, if users have no quota.
+
+        A counter that was too low, say since it was missed before there was a quota, does not fall below nothing.
+        """
+        if not self._has_quota:
+            return []
+        key = _usage_of(image)
+        counter = await self._table.get(key)
+        if counter is None or int(counter["images"]) <= 1:
+            return [self._table.delete(key, "attribute_not_exists(images) OR images <= :one", {":one": 1})]
+        values = {":images": -1, ":bytes": -image.size, ":one": 1}
+        return [self._table.update(key, _ADD, "images > :one", values)]
 
     async def count(self, *changes: tuple[Image, int]) -> None:
-        """Add images (1), or take them away (-1), within TIME. What fails is logged: the images are committed."""
+        """Add images (1), or take them away (-1), within TIME. What fails is logged: the images are committed.
+
+        What was part of the transaction is not counted again.
+        """
+        own = [_usage_of(image) for image, _ in changes] if self._has_quota else []
         at_once = asyncio.Semaphore(AT_ONCE)
         try:
             async with asyncio.timeout(TIME), asyncio.TaskGroup() as group:
                 for key, amounts in _summed(changes):
-                    group.create_task(self._add(key, amounts, at_once=at_once))
+                    if key not in own:
+                        group.create_task(self._add(key, amounts, at_once=at_once))
         except (TimeoutError, asyncio.CancelledError) as error:
             ids = sorted({image.image_id for image, _ in changes})
             log.warning("not all counters of an image were reached", extra={"image_ids": ids})
@@ -111,6 +153,12 @@ def _summed(changes: Iterable[tuple[Image, int]]) -> Iterator[tuple[Key, dict[st
     for (pk, sk), sum_ in sums.items():
         if any(sum_.values()):
             yield {"pk": pk, "sk": sk}, dict(sum_)
+
+
+def _usage_of(image: Image) -> Key:
+    """Return the counter of its owner's images and bytes."""
+    (partition,) = listing(image.user_id, None)
+    return {"pk": f"{partition}#usage", "sk": _USAGE}
 
 
 def is_usage(counter: Key) -> bool:

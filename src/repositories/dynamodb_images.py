@@ -8,22 +8,27 @@ from ..common.errors import StoreFailed, StoreUnavailable
 from ..models.claim import Claim, Outcome
 from ..models.image import Image
 from ..models.page import ImageQuery, Page
-from ..models.usage import TagPage, TagQuery, Usage
+from ..models.usage import UNLIMITED, Quota, TagPage, TagQuery, Usage
 from .dynamodb_claims import DynamoDbClaimRepository, finished
-from .dynamodb_client import ConditionFailed, Table
+from .dynamodb_client import ATTEMPTS, CROWDED_ATTEMPTS, ConditionFailed, Table
 from .dynamodb_counters import Counters
 from .dynamodb_items import Item, checksum_range, checksums, entry_keys, guard_key, pack, record_key, unpack
 from .dynamodb_pages import Merged, bounds
 from .dynamodb_uploads import DynamoDbUploadRepository, completed
 from .ports import ClaimLost, UploadNotOpen
 
-ATTEMPTS = 5  # when somebody else is at the same image
+ROUNDS = 5  # when somebody else is at the same image
+CROWDED_ROUNDS = 16  # or at anything of the same user
 
 
 class DynamoDbImageRepository:
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, quota: Quota = UNLIMITED) -> None:
         self._table = table
-        self._counters = Counters(table)
+        self._quota = quota
+        self._has_quota = quota != UNLIMITED
+        # With a quota, all that add and remove images of a user are at the same counter.
+        self._attempts, self._rounds = (CROWDED_ATTEMPTS, CROWDED_ROUNDS) if self._has_quota else (ATTEMPTS, ROUNDS)
+        self._counters = Counters(table, quota=quota)
         self._uploads = DynamoDbUploadRepository(table)
         self._claims = DynamoDbClaimRepository(table)
 
@@ -31,7 +36,7 @@ class DynamoDbImageRepository:
         self, image: Image, *, return_duplicate: bool = False, completes: bool = False, claim: Claim | None = None
     ) -> Image:
         attempt = uuid.uuid4().hex
-        for _ in range(ATTEMPTS):
+        for _ in range(self._rounds):
             duplicate = await self._oldest_duplicate(image) if return_duplicate else None
             committed = duplicate or image
             operations = [] if duplicate else self._puts(image, guarded=return_duplicate, attempt=attempt)
@@ -42,22 +47,20 @@ class DynamoDbImageRepository:
                 operations.append(finished(self._table, claim, msgspec.json.encode(outcome)))
             try:
                 if operations:
-                    await self._table.write(operations)
+                    await self._table.write(operations, attempts=self._attempts)
             except ConditionFailed as error:
-                if not await self._is_ours(image.image_id, attempt):
+                record = await self._table.get(record_key(image.image_id))
+                if not _is_ours(record, attempt):
                     await self._check_hold(image, completes, claim)
-                    if not return_duplicate:
+                    if not return_duplicate and (record or not self._has_quota):
                         raise StoreFailed(f"There is an image {image.image_id} already.") from error
-                    continue  # another upload of the same bytes has just won: it is found now
+                    if self._has_quota:
+                        await self._check_quota(image, return_duplicate)
+                    continue  # another upload of the same bytes has just won, and is found now; or there is room now
             if duplicate is None:
                 await self._counters.count((image, 1))
             return committed
-        raise StoreUnavailable("Too many uploads of the same bytes at once.")
-
-    async def _is_ours(self, image_id: str, attempt: str) -> bool:
-        """Tell whether the record is what this attempt wrote, whose first answer came too late."""
-        record = await self._table.get(record_key(image_id))
-        return record is not None and record.get("attempt") == attempt
+        raise StoreUnavailable("Too many uploads of the same bytes, or of the same user, at once.")
 
     async def _check_hold(self, image: Image, completes: bool, claim: Claim | None) -> None:
         """Raise ClaimLost or UploadNotOpen if that is why nothing could be committed."""
@@ -68,6 +71,13 @@ class DynamoDbImageRepository:
             if upload is None or upload.completed:
                 raise UploadNotOpen(image.image_id)
 
+    async def _check_quota(self, image: Image, return_duplicate: bool) -> None:
+        """Raise QuotaExceeded if that is why nothing could be committed."""
+        refusal = self._quota.refusal(await self._counters.usage(image.user_id), image.size)
+        # Looked for afterwards: what has just taken the last room may be the same bytes.
+        if refusal and not (return_duplicate and await self._oldest_duplicate(image)):
+            raise refusal
+
     def _puts(self, image: Image, *, guarded: bool, attempt: str) -> list[Item]:
         packed = pack(image)
         record = {**record_key(image.image_id), "image": packed, "guarded": guarded, "attempt": attempt}
@@ -75,7 +85,7 @@ class DynamoDbImageRepository:
         puts += [self._table.put({**key, "image": packed}) for key in entry_keys(image)]
         if guarded:
             puts.append(self._table.put({**guard_key(image)}, "attribute_not_exists(pk)"))
-        return puts
+        return [*puts, *self._counters.added(image)]
 
     async def replace(self, old: Image, new: Image) -> bool:
         item = await self._table.get(record_key(old.image_id))
@@ -90,8 +100,8 @@ class DynamoDbImageRepository:
         try:
             await self._table.write(operations)
         except ConditionFailed:
-            if not await self._is_ours(old.image_id, attempt):  # it has changed, or is gone, since it was read
-                return False
+            if not _is_ours(await self._table.get(record_key(old.image_id)), attempt):
+                return False  # it has changed, or is gone, since it was read
         await self._counters.count((old, -1), (new, 1))
         return True
 
@@ -104,22 +114,25 @@ class DynamoDbImageRepository:
         item = await self._table.get(record_key(image_id))
         return unpack(item["image"]) if item else None
 
-    async def remove(self, image_id: str) -> Image | None:
-        for _ in range(ATTEMPTS):
+    async def remove(self, image_id: str, *, owner: str | None = None) -> Image | None:
+        for _ in range(self._rounds):
             item = await self._table.get(record_key(image_id))
             if item is None:
                 return None
             image = unpack(item["image"])
+            if owner not in (None, image.user_id):
+                return None
             keys = [*entry_keys(image), *([guard_key(image)] if item["guarded"] else [])]
             deletes = [self._table.delete(record_key(image_id), *_unchanged(item))]
             deletes += [self._table.delete(key) for key in keys]
+            deletes += await self._counters.removed(image)
             try:
-                await self._table.write(deletes)
+                await self._table.write(deletes, attempts=self._attempts)
             except ConditionFailed:
-                continue  # it has changed, or is gone, since it was read
+                continue  # it has changed, or is gone, since it was read; or the counter of its owner has
             await self._counters.count((image, -1))
             return image
-        raise StoreUnavailable("The image keeps changing.")
+        raise StoreUnavailable("The image, or how many its owner has, keeps changing.")
 
     async def list(self, query: ImageQuery) -> Page:
         span = bounds(query)
@@ -150,6 +163,11 @@ class DynamoDbImageRepository:
 
     async def close(self) -> None:
         return
+
+
+def _is_ours(record: Item | None, attempt: str) -> bool:
+    """Tell whether the record is what this attempt wrote, whose first answer came too late."""
+    return record is not None and record.get("attempt") == attempt
 
 
 def _unchanged(item: Item) -> tuple[str, Item]:

@@ -43,20 +43,20 @@ class LocalObjectStore(ObstoreObjectStore):
             raise StoreFailed("The directory of the objects is gone.")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}#{secrets.randbits(64)}")  # as obstore names them, and never lists
-        ours = temporary
         try:
             with temporary.open("xb") as file:
                 _copy(payload, file)
                 file.flush()
                 os.fsync(file.fileno())
-            ours = temporary.rename(path)
+            temporary.rename(path)
             for directory in path.parents if durable else ():
                 sync(directory)
                 if directory == self._root:
                     break
         except BaseException:
+            # What has its name stays: somebody else may have stored, and rely on, the same object meanwhile.
             with suppress(OSError):
-                ours.unlink()
+                temporary.unlink()
             raise
 
     async def head(self, key: str) -> ObjectInfo:

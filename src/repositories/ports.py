@@ -6,7 +6,7 @@ subclass OutcomeUnknown leaves open whether it happened).
 
 import datetime as dt
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -28,7 +28,10 @@ class ClaimLost(Exception):
 
 
 class ImageRepository(Protocol):
-    """The records. A write that returned is durable, and every later read sees it."""
+    """The records. A write that returned is durable, and every later read sees it.
+
+    A repository is given the Quota of each user; a usage that is within it stays so, however many add at once.
+    """
 
     async def add(
         self, image: Image, *, return_duplicate: bool = False, completes: bool = False, claim: Claim | None = None
@@ -40,6 +43,9 @@ class ImageRepository(Protocol):
 
         With `completes` the upload with the image's id is completed in the same commit, or UploadNotOpen is raised.
         With `claim` the commit also holds its result, an Outcome as JSON, or ClaimLost is raised.
+
+        A new record that would exceed its owner's quota is not made: if nothing else hinders it, QuotaExceeded is
+        raised and nothing is written, so that the upload stays open and the claim held.
         """
         ...
 
@@ -64,8 +70,11 @@ class ImageRepository(Protocol):
         """Count the images of a user, or of all, and their bytes."""
         ...
 
-    async def remove(self, image_id: str) -> Image | None:
-        """Remove the record and everything listed from it; return what it was, or None if there was none."""
+    async def remove(self, image_id: str, *, owner: str | None = None) -> Image | None:
+        """Remove the record and everything listed from it; return what it was, or None if there was none.
+
+        With `owner`, the image of anybody else is as good as not there.
+        """
         ...
 
     async def ping(self) -> None:
@@ -118,6 +127,14 @@ class ClaimRepository(Protocol):
 
     async def remove_expired(self) -> None:
         """Remove what has expired, unless the store does so by itself."""
+        ...
+
+
+class PublicKeys(Protocol):
+    """What an issuer of tokens signs them with."""
+
+    async def find(self, key_id: str | None) -> Any:
+        """Return the key, or without an id the only one; None if there is none. Raises KeysUnavailable."""
         ...
 
 

@@ -14,7 +14,7 @@ from ..common.validation import LAST_CHARACTER
 from ..models.claim import Claim, Outcome
 from ..models.image import Image
 from ..models.page import ImageQuery, Page
-from ..models.usage import TagCount, TagPage, TagQuery, Usage
+from ..models.usage import UNLIMITED, Quota, TagCount, TagPage, TagQuery, Usage
 from .sqlite_claims import finish
 from .sqlite_database import SqliteDatabase, reading
 from .sqlite_uploads import complete
@@ -29,9 +29,10 @@ _encode = msgspec.json.encode
 
 
 class SqliteImageRepository:
-    def __init__(self, database: SqliteDatabase) -> None:
+    def __init__(self, database: SqliteDatabase, *, quota: Quota = UNLIMITED) -> None:
         self._database = database
         self._reader = database.reader
+        self._quota = quota
 
     async def add(
         self, image: Image, *, return_duplicate: bool = False, completes: bool = False, claim: Claim | None = None
@@ -41,10 +42,13 @@ class SqliteImageRepository:
             committed = found or image
             if completes:  # first: an upload that is completed already has its record
                 complete(connection, image.image_id, committed.image_id)
-            if found is None:
-                _insert(connection, image)
             if claim:
                 finish(connection, claim, _encode(Outcome(committed, found is None)))
+            if found is None:
+                refusal = self._quota.refusal(_usage(connection, image.user_id), image.size)
+                _insert(connection, image)  # first: an id that is taken is refused as that
+                if refusal:
+                    raise refusal
             return committed
 
         return await self._database.write(job)
@@ -64,11 +68,12 @@ class SqliteImageRepository:
         with reading():
             return _find(self._reader, image_id)
 
-    async def remove(self, image_id: str) -> Image | None:
+    async def remove(self, image_id: str, *, owner: str | None = None) -> Image | None:
         def job(connection: sqlite3.Connection) -> Image | None:
             image = _find(connection, image_id)
-            if image is not None:
-                _delete(connection, image)
+            if image is None or owner not in (None, image.user_id):
+                return None
+            _delete(connection, image)
             return image
 
         return await self._database.write(job)
@@ -128,8 +133,7 @@ class SqliteImageRepository:
 
     async def usage(self, user_id: str | None) -> Usage:
         with reading():
-            row = self._reader.execute("SELECT images, bytes FROM usage WHERE user_id = ?", (user_id or "",)).fetchone()
-        return Usage(*row) if row else Usage(0, 0)
+            return _usage(self._reader, user_id or "")
 
     async def ping(self) -> None:
         with reading():
@@ -199,6 +203,11 @@ def _find_duplicate(connection: sqlite3.Connection, image: Image) -> Image | Non
         (image.user_id, image.sha256),
     ).fetchone()
     return _decode(row[0]) if row else None
+
+
+def _usage(connection: sqlite3.Connection, user_id: str) -> Usage:
+    row = connection.execute("SELECT images, bytes FROM usage WHERE user_id = ?", (user_id,)).fetchone()
+    return Usage(*row) if row else Usage(0, 0)
 
 
 def _insert(connection: sqlite3.Connection, image: Image) -> None:

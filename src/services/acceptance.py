@@ -2,10 +2,9 @@
 
 from ..common.errors import DimensionsMismatch, FieldError
 from ..common.ids import created_at
+from ..models.caller import ANONYMOUS
 from ..models.image import Image, NewImage, Picture, default_filename
 from .inspection import InspectionService
-
-ANONYMOUS = "anonymous"
 
 
 async def accepted(new: NewImage, image_id: str, inspection: InspectionService) -> Image:

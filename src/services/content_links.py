@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlencode
 
 from ..common.errors import LinkExpired, SignatureInvalid
+from ..models.link import Link
 from .link_service import utc_now
 
 KeySource = Callable[[], Awaitable[tuple[str, ...]]]
@@ -25,11 +26,12 @@ class ContentLinks:
         self._keys = keys
         self._now = now
 
-    async def link(self, image_id: str, parameters: Mapping[str, str], *, origin: str, expires_at: dt.datetime) -> str:
-        """Sign a URL below `origin` with these parameters, that works until `expires_at` (whole seconds)."""
+    async def link(self, image_id: str, parameters: Mapping[str, str], *, origin: str, expires_at: dt.datetime) -> Link:
+        """Sign a link below `origin` with these parameters, that works until `expires_at` (whole seconds)."""
         signed = {**parameters, "expires": str(int(expires_at.timestamp()))}
         signature = _signature((await self._keys())[0], image_id, signed)
-        return f"{origin}{content_path(image_id)}?{urlencode({**signed, 'signature': signature})}"
+        url = f"{origin}{content_path(image_id)}?{urlencode({**signed, 'signature': signature})}"
+        return Link(url, expires_at, int((expires_at - self._now()).total_seconds()))
 
     async def verify(self, image_id: str, parameters: Mapping[str, str]) -> dt.datetime:
         """Check a link by all its parameters; return the moment from which it is refused.

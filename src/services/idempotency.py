@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from ..common.errors import IdempotencyKeyReused, OutcomeUnknown, RequestInProgress
+from ..models.caller import ANONYMOUS
 from ..models.claim import Claim
 from ..models.image import NewImage
 from ..repositories.ports import ClaimLost, ClaimRepository
-from .acceptance import ANONYMOUS
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +34,13 @@ class IdempotencyService:
         *,
         result: type[T],
         commits: bool = True,
+        is_final: Callable[[T], bool] = lambda _: True,
         scope: str = ANONYMOUS,
     ) -> T:
         """Do the work, or return what it came to before. Without a key, just do the work.
 
         The work commits its result together with what it writes, on condition that the claim it gets still holds;
-        unless it has nothing to commit it with, since to do it again does no harm.
+        unless it has nothing to commit it with, since to do it again does no harm. What is not final is not kept.
         Raises IdempotencyKeyReused, RequestInProgress, or what the work raises: then the key is free again.
         """
         if key is None:
@@ -62,8 +63,10 @@ class IdempotencyService:
             raise RequestInProgress("A request with the same key is being carried out.")
         try:
             outcome = await work(claim)
-            if not commits:
+            if not commits and is_final(outcome):
                 await self._claims.finish(claim, msgspec.json.encode(outcome))
+            elif not commits:
+                await self._release(claim)
         except ClaimLost:
             raise RequestInProgress("This took so long that a request with the same key has taken over.") from None
         except OutcomeUnknown:

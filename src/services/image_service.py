@@ -23,6 +23,7 @@ from ..repositories.ports import ImageRepository, ObjectStore
 from .acceptance import accepted
 from .garbage import discard
 from .inspection import InspectionService
+from .room import Room
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +34,15 @@ DELETIONS_AT_ONCE = 8
 
 
 class ImageService:
-    def __init__(self, *, repository: ImageRepository, objects: ObjectStore, inspection: InspectionService) -> None:
+    """With `owner` given, the images of others are as good as not there; None is for those who see everybody's."""
+
+    def __init__(
+        self, *, repository: ImageRepository, objects: ObjectStore, inspection: InspectionService, room: Room
+    ) -> None:
         self._repository = repository
         self._objects = objects
         self._inspection = inspection
+        self._room = room
 
     async def upload(self, new: NewImage, *, claim: Claim | None = None) -> Outcome:
         """Verify, store and commit an image, and with it the result of the claim.
@@ -44,6 +50,7 @@ class ImageService:
         With `return_duplicate` the owner's existing image of the same bytes is returned instead, where there is one.
         Raises a ServiceError, or ClaimLost, and leaves nothing behind if the picture is refused or a store fails.
         """
+        await self._room.check(new.user_id, new.payload.size, return_duplicate=new.return_duplicate)
         image = await accepted(new, new_id(), self._inspection)
         key = original_key(image.image_id, image.content_type)
         try:
@@ -65,29 +72,37 @@ class ImageService:
         log.info("image uploaded", extra={"image_id": image.image_id, "size": image.size})
         return Outcome(committed, True)
 
-    async def get(self, image_id: str) -> Image:
+    async def get(self, image_id: str, *, owner: str | None) -> Image:
         """Raise ImageNotFound if there is no such image."""
         image = await self._repository.get(image_id) if is_id(image_id) else None
-        if image is None:
+        if image is None or owner not in (None, image.user_id):
             raise ImageNotFound(image_id)
         return image
 
-    async def list(self, query: ImageQuery) -> Page:
-        return await self._repository.list(query)
+    async def list(self, query: ImageQuery, *, owner: str | None) -> Page:
+        if is_foreign(query.user_id, owner):
+            return Page((), None)
+        return await self._repository.list(msgspec.structs.replace(query, user_id=owner or query.user_id))
 
-    async def tags(self, query: TagQuery) -> TagPage:
-        return await self._repository.tags(query)
+    async def tags(self, query: TagQuery, *, owner: str | None) -> TagPage:
+        if is_foreign(query.user_id, owner):
+            return TagPage((), None)
+        return await self._repository.tags(msgspec.structs.replace(query, user_id=owner or query.user_id))
 
-    async def usage(self, user_id: str | None) -> Usage:
-        return await self._repository.usage(user_id)
+    async def usage(self, user_id: str | None, *, owner: str | None) -> Usage:
+        if is_foreign(user_id, owner):
+            return Usage(0, 0)
+        return await self._repository.usage(owner or user_id)
 
-    async def update(self, image_id: str, patch: ImagePatch, *, is_wanted: Callable[[Image], bool]) -> Image:
+    async def update(
+        self, image_id: str, patch: ImagePatch, *, is_wanted: Callable[[Image], bool], owner: str | None
+    ) -> Image:
         """Change what the patch names, in the record and all lists at once, and return the image as it then is.
 
         Raises ImageNotFound, or PreconditionFailed if the image is not wanted as it is.
         """
         for attempt in range(ATTEMPTS):
-            image = await self.get(image_id)
+            image = await self.get(image_id, owner=owner)
             if not is_wanted(image):
                 raise PreconditionFailed(f"The image is at version {image.version}, which is not what If-Match names.")
             changed = _patched(image, patch)
@@ -100,23 +115,23 @@ class ImageService:
             await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
         raise StoreUnavailable("The image keeps changing.")
 
-    async def delete(self, image_id: str) -> None:
+    async def delete(self, image_id: str, *, owner: str | None) -> None:
         """Raise ImageNotFound if there is no such image (any more)."""
-        image = await self._repository.remove(image_id) if is_id(image_id) else None
+        image = await self._repository.remove(image_id, owner=owner) if is_id(image_id) else None
         if image is None:
             raise ImageNotFound(image_id)
         await discard(self._objects, original_key(image.image_id, image.content_type))
         await discard(self._objects, renditions_prefix(image_id))
         log.info("image deleted", extra={"image_id": image_id})
 
-    async def delete_all(self, image_ids: Sequence[str]) -> tuple[Deletion, ...]:
+    async def delete_all(self, image_ids: Sequence[str], *, owner: str | None) -> tuple[Deletion, ...]:
         """Delete images, each by itself, and say what came of it."""
         at_once = asyncio.Semaphore(DELETIONS_AT_ONCE)
 
         async def delete(image_id: str) -> Deletion:
             try:
                 async with at_once:
-                    await self.delete(image_id)
+                    await self.delete(image_id, owner=owner)
             except ImageNotFound:
                 return Deletion(image_id, "not_found")
             except Exception as error:  # whatever it is, the others' results must not be lost
@@ -127,6 +142,11 @@ class ImageService:
             return Deletion(image_id, "deleted")
 
         return tuple(await asyncio.gather(*(delete(image_id) for image_id in image_ids)))
+
+
+def is_foreign(user_id: str | None, owner: str | None) -> bool:
+    """Tell whether a query is for the images of somebody whom the caller does not see."""
+    return user_id is not None and owner is not None and user_id != owner
 
 
 def _patched(image: Image, patch: ImagePatch) -> Image:

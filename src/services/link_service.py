@@ -73,13 +73,9 @@ class LinkService:
         if rendition is not None:
             key, filename = rendition, _with_extension_of(rendition, filename)
         url = urlsplit(self._public_endpoint or origin)
-        life = expires_in or self._default_life
         now = self._now()
         credentials = self._signer()
-        if credentials.session_token:
-            life = min(life, TEMPORARY_LIFE)
-        if credentials.expires_at:
-            life = max(1, min(life, int((credentials.expires_at - now).total_seconds())))
+        life = min(expires_in or self._default_life, self._longest_life(credentials, now))
         if not_after:
             life = min(life, int((not_after - now.replace(microsecond=0)).total_seconds()))
             if life < 1:
@@ -100,6 +96,23 @@ class LinkService:
             },
         )
         return Link(signed.url, signed.expires_at, life)
+
+    def can_last(self, life: int | None) -> bool:
+        """Tell whether a link of `life` seconds (or the default) would last: one can't outlive its credentials.
+
+        Where nobody says when temporary ones end, an hour is taken for granted.
+        """
+        return (life or self._default_life) <= self._longest_life(self._signer(), self._now())
+
+    def end_of(self, life: int | None) -> dt.datetime:
+        """Return when a link for `life` seconds (or the default) from now on ends, in whole seconds."""
+        return self._now().replace(microsecond=0) + dt.timedelta(seconds=life or self._default_life)
+
+    @staticmethod
+    def _longest_life(credentials: Credentials, now: dt.datetime) -> int:
+        if credentials.expires_at:
+            return max(1, int((credentials.expires_at - now).total_seconds()))
+        return TEMPORARY_LIFE if credentials.session_token else sigv4.LONGEST_LIFE
 
     def verify(self, method: str, *, path: str, query: str, host: str) -> tuple[Mapping[str, str], int]:
         """Check a link that a client follows; return its `response-*` parameters and the seconds it has to live.
@@ -128,12 +141,8 @@ class LinkService:
         url = urlsplit(self._public_endpoint or origin)
         now = self._now().replace(microsecond=0)
         credentials = self._signer()
-        ends = [expires_at]
-        if credentials.session_token:
-            ends.append(now + dt.timedelta(seconds=TEMPORARY_LIFE))
-        if credentials.expires_at:
-            ends.append(credentials.expires_at)
-        end = min(ends).astimezone(dt.UTC).replace(microsecond=0)
+        end = min(expires_at, now + dt.timedelta(seconds=self._longest_life(credentials, now)))
+        end = end.astimezone(dt.UTC).replace(microsecond=0)
         fields = post_policy.sign_form(
             bucket=self._bucket,
             key=key,

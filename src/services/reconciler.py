@@ -18,7 +18,7 @@ from ..common.ids import is_id
 from ..models.finding import LOST, Finding, Kind
 from ..models.image import ORIGINALS, image_id_of, original_key
 from ..models.rendition import RENDITIONS, renditions_prefix
-from ..models.upload import INCOMING
+from ..models.upload import INCOMING, kept_until
 from ..repositories.ports import Audit, ImageRepository, ObjectInfo, ObjectStore, UploadRepository
 from .housekeeping import Housekeeper
 
@@ -67,7 +67,7 @@ class Reconciler:
             yield Looked(info.key)
             if _is_of(info.key, images):
                 images[UUID(image_id_of(info.key)).bytes] = None
-            elif info.modified_at < before and await self._is_orphan(info.key):
+            elif info.modified_at < before and await self._is_orphan(info.key, before):
                 yield _object("object without a record", info)
         leftovers = [info async for info in self._objects.leftovers()]
         async for finding in self._renditions(images, leftovers, before):
@@ -93,10 +93,12 @@ class Reconciler:
             await self._objects.delete(finding.what)
         log.info("reconciled", extra={"kind": finding.kind, "what": finding.what})
 
-    async def _is_orphan(self, key: str) -> bool:
+    async def _is_orphan(self, key: str, before: dt.datetime) -> bool:
         image_id = image_id_of(key)
         if not is_id(image_id):
             return True
+        if before <= kept_until(image_id) <= dt.datetime.now(dt.UTC):
+            return False  # an upload with this id would just have ended, and what completes it may still be at work
         # The upload first: if it is not open any more, its record is there by now or never will be.
         upload = await self._uploads.get(image_id)
         if upload is not None and upload.completed is None:

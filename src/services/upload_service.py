@@ -5,6 +5,7 @@ fixes their checksum: whatever is stored as the image's own bytes are the same o
 and wherever they break off.
 """
 
+import asyncio
 import datetime as dt
 import logging
 from contextlib import closing
@@ -26,6 +27,7 @@ from ..common.errors import (
 )
 from ..common.ids import is_id, new_id
 from ..common.payload import Payload
+from ..models.caller import ANONYMOUS
 from ..models.claim import Claim, Outcome
 from ..models.image import Details, Image, NewImage, original_key
 from ..models.upload import FORM_LIFE, NewUpload, Upload, incoming_key
@@ -33,11 +35,14 @@ from ..repositories.ports import ClaimRepository, ImageRepository, ObjectStore, 
 from .acceptance import accepted
 from .garbage import discard
 from .inspection import InspectionService
+from .room import Room
 
 log = logging.getLogger(__name__)
 
 
 class UploadService:
+    """With `owner` given, the uploads of others are as good as not there; None is for those who see everybody's."""
+
     def __init__(
         self,
         *,
@@ -46,6 +51,7 @@ class UploadService:
         repository: ImageRepository,
         objects: ObjectStore,
         inspection: InspectionService,
+        room: Room,
         max_size: int,
     ) -> None:
         self._uploads = uploads
@@ -53,13 +59,18 @@ class UploadService:
         self._repository = repository
         self._objects = objects
         self._inspection = inspection
+        self._room = room
         self._max_size = max_size
 
     async def declare(self, new: NewUpload, *, claim: Claim | None = None) -> Upload:
-        """Take note of an upload, and with it the result of the claim. Raises PayloadTooLarge, or ClaimLost."""
+        """Take note of an upload, and with it the result of the claim.
+
+        Raises PayloadTooLarge, QuotaExceeded or ClaimLost.
+        """
         if new.size > self._max_size:
             wanted = f"wants at most {self._max_size} bytes, got {new.size}"
             raise PayloadTooLarge(f"size: {wanted}", errors=(FieldError("size", wanted),))
+        await self._room.check(new.user_id, new.size, return_duplicate=new.return_duplicate)
         # Whole seconds, as forms have it.
         expires_at = dt.datetime.now(dt.UTC).replace(microsecond=0) + FORM_LIFE
         upload = Upload(**msgspec.structs.asdict(new), image_id=new_id(), expires_at=expires_at)
@@ -67,10 +78,10 @@ class UploadService:
         log.info("upload declared", extra={"image_id": upload.image_id, "size": upload.size})
         return upload
 
-    async def get(self, image_id: str) -> Upload:
+    async def get(self, image_id: str, *, owner: str | None) -> Upload:
         """Raise UploadNotFound if there is no such upload (any more)."""
         upload = await self._uploads.get(image_id) if is_id(image_id) else None
-        if upload is None:
+        if upload is None or _is_foreign(upload, owner):
             raise UploadNotFound(image_id)
         return upload
 
@@ -82,30 +93,32 @@ class UploadService:
             return False
         return True
 
-    async def cancel(self, image_id: str) -> None:
+    async def cancel(self, image_id: str, *, owner: str | None) -> None:
         """Forget an upload and its bytes. Raises UploadNotFound or UploadCompleted."""
-        upload = await self.get(image_id)
+        upload = await self.get(image_id, owner=owner)
         if upload.completed or not await self._uploads.cancel(image_id):
-            upload = await self.get(image_id)
+            upload = await self.get(image_id, owner=owner)
             raise UploadCompleted(f"The upload is the image {upload.completed}: delete that.")
         await self._discard(upload)
         log.info("upload cancelled", extra={"image_id": image_id})
 
-    async def complete(self, image_id: str, *, claim: Claim | None = None) -> Outcome:
+    async def complete(self, image_id: str, *, owner: str | None, claim: Claim | None = None) -> Outcome:
         """Verify and commit what was uploaded; if that is done already, return the image.
 
         Raises UploadNotFound, UploadIncomplete, UploadChanged, ImageNotFound if the image is deleted by now,
         or what says why the bytes are not acceptable: then they are gone, and may be sent anew.
         """
         upload = await self._uploads.get(image_id) if is_id(image_id) else None
+        if upload and _is_foreign(upload, owner):
+            raise UploadNotFound(image_id)
         if upload is None or upload.completed:
-            return await self._completed(image_id, upload, claim)
+            return await self._completed(image_id, upload, owner, claim)
         try:
             payload = await self._objects.fetch(incoming_key(upload))
         except ObjectNotFound as error:
             now = await self._uploads.get(image_id)
             if now is None or now.completed:  # by somebody else, just now
-                return await self._completed(image_id, now, claim)
+                return await self._completed(image_id, now, owner, claim)
             raise UploadIncomplete("Nothing has been uploaded yet: send the form first.") from error
         with closing(payload):
             try:
@@ -113,17 +126,17 @@ class UploadService:
                 if not await self._uploads.pin(image_id, image.sha256):
                     now = await self._uploads.get(image_id)
                     if now is None or now.completed:
-                        return await self._completed(image_id, now, claim)
+                        return await self._completed(image_id, now, owner, claim)
                     raise UploadChanged("The upload was being completed with other bytes. Declare a new one.")
             except (PayloadTooLarge, UnacceptableImage, UnsupportedImageFormat):
-                await discard(self._objects, incoming_key(upload))
+                await self._discard_refused(upload, payload)
                 raise
             # If this or the commit fails it may stay: somebody else may be about to commit the same bytes. It goes
             # with the upload.
             await self._objects.put(
                 original_key(image_id, image.content_type), payload, content_type=image.content_type
             )
-        return await self._commit(upload, image, claim)
+        return await self._commit(upload, image, owner, claim)
 
     async def _verified(self, upload: Upload, payload: Payload) -> Image:
         new = NewImage(payload=payload, **{name: getattr(upload, name) for name in Details.__struct_fields__})
@@ -141,16 +154,17 @@ class UploadService:
             raise UploadMismatch("; ".join(f"{e.field} {e.message}" for e in errors), errors=errors)
         return image
 
-    async def _commit(self, upload: Upload, image: Image, claim: Claim | None) -> Outcome:
+    async def _commit(self, upload: Upload, image: Image, owner: str | None, claim: Claim | None) -> Outcome:
         try:
             committed = await self._repository.add(
                 image, return_duplicate=upload.return_duplicate, completes=True, claim=claim
             )
         except UploadNotOpen:
             now = await self._uploads.get(upload.image_id)
-            if now is None:  # cancelled: nobody can commit it any more
+            # Cancelled, or at its end: nobody can commit it any more, so what is not committed never will be.
+            if now is None and await self._repository.get(upload.image_id) is None:
                 await self._discard(upload)
-            return await self._completed(upload.image_id, now, claim)
+            return await self._completed(upload.image_id, now, owner, claim)
         await discard(self._objects, incoming_key(upload))
         if committed.image_id != image.image_id:
             await discard(self._objects, original_key(image.image_id, image.content_type))
@@ -159,18 +173,35 @@ class UploadService:
         log.info("image uploaded", extra={"image_id": image.image_id, "size": image.size})
         return Outcome(committed, True)
 
-    async def _completed(self, image_id: str, upload: Upload | None, claim: Claim | None) -> Outcome:
+    async def _completed(self, image_id: str, upload: Upload | None, owner: str | None, claim: Claim | None) -> Outcome:
         """Return the image that the upload has become. After some time only the image itself tells of it."""
         became = upload.completed if upload and upload.completed else image_id
         image = await self._repository.get(became) if is_id(became) else None
-        if image is None:
+        if image is None or owner not in (None, image.user_id):
             raise ImageNotFound(became) if upload else UploadNotFound(image_id)
         outcome = Outcome(image, False)
         if claim:
             await self._claims.finish(claim, msgspec.json.encode(outcome))
         return outcome
 
+    async def _discard_refused(self, upload: Upload, refused: Payload) -> None:
+        """Delete the bytes that were refused, unless others have been sent meanwhile."""
+        try:
+            with closing(await self._objects.fetch(incoming_key(upload))) as current:
+                digests = await asyncio.to_thread(lambda: (current.sha256(), refused.sha256()))
+        except ObjectNotFound:
+            return
+        except Exception:  # it must not hide what the caller has to say; the bytes go with the upload
+            log.warning("refused bytes are left behind", extra={"image_id": upload.image_id}, exc_info=True)
+            return
+        if digests[0] == digests[1]:
+            await discard(self._objects, incoming_key(upload))
+
     async def _discard(self, upload: Upload) -> None:
         """Delete all bytes of an upload that can't be completed any more."""
         await discard(self._objects, incoming_key(upload))
         await discard(self._objects, original_key(upload.image_id, upload.content_type))
+
+
+def _is_foreign(upload: Upload, owner: str | None) -> bool:
+    return owner not in (None, upload.user_id or ANONYMOUS)

@@ -13,6 +13,7 @@ pytest.register_assert_rewrite(
     "tests.contract.claim_repository",
     "tests.contract.image_repository",
     "tests.contract.object_store",
+    "tests.contract.quotas",
     "tests.contract.s3_objects",
     "tests.contract.upload_repository",
     "tests.support.images",

@@ -275,6 +275,22 @@ class ImageRepositoryContract[Place](ABC):
         removed = await asyncio.gather(*(repository.remove(image.image_id) for _ in range(10)))
         assert [found for found in removed if found] == [image]
 
+    async def test_only_an_owners_image_is_removed(self, repository: ImageRepository, place: Place) -> None:
+        """Where the owner is named: anybody else's is as good as not there, and stays as it is."""
+        images = [await repository.add(make_image(user_id=user_id, tags=("cat",))) for user_id in ("ann", "bob")]
+        before = self.entries(place)
+        for image, owner in itertools.product(images, ("ann", "bob", "an", "Ann", "")):
+            if owner != image.user_id:
+                assert await repository.remove(image.image_id, owner=owner) is None
+        assert await repository.remove(new_id(), owner="ann") is None
+        assert self.entries(place) == before
+        assert await tag_counts(repository) == {"cat": 2}
+        assert await whole_list(repository, ImageQuery(order="oldest")) == images
+        for image in images:
+            assert await repository.remove(image.image_id, owner=image.user_id) == image
+            assert await repository.remove(image.image_id, owner=image.user_id) is None
+            assert await repository.get(image.image_id) is None
+
     async def test_what_was_acknowledged_outlives_the_repository(self, place: Place) -> None:
         """An image that was added, or removed, is so after closing and opening again."""
         first = await self.open(place)

@@ -7,6 +7,7 @@ import pytest
 
 from src.common.errors import StoreUnavailable
 from src.models.image import Image
+from src.models.usage import Quota
 from src.repositories import dynamodb_client
 from src.repositories.dynamodb_audit import SETTLE, DynamoDbAudit
 from src.repositories.dynamodb_client import Table, open_table
@@ -256,6 +257,15 @@ class TestDynamoDbAudit(AuditContract[Place, Entry, Counter]):
             await opened.repository.remove(images.pop(0).image_id)
         assert set(await self.reconciled(opened.audit)) == {"wrong counter"}
         await assert_right(opened.repository, images)
+
+
+class TestDynamoDbAuditOfQuotas(TestDynamoDbAudit):
+    """The same where users have a quota, and the usage of each is part of what is committed."""
+
+    async def open(self, place: Place) -> Opened:
+        table = place.table()
+        quota = Quota(images=1_000, bytes=10**15)
+        return Opened(DynamoDbImageRepository(table, quota=quota), DynamoDbAudit(table, settle=SETTLED))
 
 
 @pytest.mark.anyio

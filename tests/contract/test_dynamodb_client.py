@@ -9,7 +9,7 @@ from pydynox import exceptions
 from src.common.errors import OutcomeUnknown, StoreFailed, StoreUnavailable
 from src.models.page import ImageQuery
 from src.repositories import dynamodb_client
-from src.repositories.dynamodb_client import ATTEMPTS, ConditionFailed, Table
+from src.repositories.dynamodb_client import ATTEMPTS, CROWDED_ATTEMPTS, ConditionFailed, Table
 from src.repositories.dynamodb_images import DynamoDbImageRepository
 
 pytestmark = pytest.mark.anyio
@@ -68,6 +68,33 @@ async def test_what_may_have_happened_is_never_called_undone(answers: list[Excep
         await Table(lambda: script, "table").write([])  # type: ignore[arg-type]
     assert type(caught.value) is raised
     assert len(script.tokens) == len(answers) <= ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("answers", "raised"),
+    [
+        ([CONFLICT] * (CROWDED_ATTEMPTS - 1) + [None], None),
+        ([CONFLICT] * CROWDED_ATTEMPTS, StoreUnavailable),
+        ([CONFLICT] * (CROWDED_ATTEMPTS - 1) + [CONDITION], ConditionFailed),
+        ([*[CONFLICT] * 9, LOST, CONFLICT, None], None),
+        ([*[CONFLICT] * 9, LOST, CONFLICT, LOST], OutcomeUnknown),
+        ([CONFLICT] * (CROWDED_ATTEMPTS - 2) + [LOST, CONFLICT], OutcomeUnknown),
+        ([LOST, LOST, LOST], OutcomeUnknown),
+    ],
+    ids=lambda value: str(len(value)) if isinstance(value, list) else str(value),
+)
+async def test_where_many_are_at_an_item(answers: list[Exception | None], raised: type[Exception] | None) -> None:
+    """It is tried more often, until an answer is lost: of what may have happened it is soon told so."""
+    script = Script(*answers)
+    table = Table(lambda: script, "table")  # type: ignore[arg-type]
+    if raised is None:
+        await table.write([], attempts=CROWDED_ATTEMPTS)
+    else:
+        with pytest.raises(raised) as caught:
+            await table.write([], attempts=CROWDED_ATTEMPTS)
+        assert type(caught.value) is raised
+    assert len(script.tokens) == len(answers)
+    assert len(set(script.tokens)) == 1
 
 
 @pytest.mark.parametrize("answers", [[LOST, None], [CONFLICT, LOST, None], [None]], ids=str)

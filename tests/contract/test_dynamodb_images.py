@@ -12,6 +12,7 @@ from src.common.errors import OutcomeUnknown, StoreFailed, StoreUnavailable
 from src.common.sigv4 import Credentials
 from src.models.image import Image
 from src.models.page import ImageQuery, Page
+from src.models.usage import Quota
 from src.repositories import dynamodb_counters, dynamodb_pages
 from src.repositories.dynamodb_client import Table, open_table
 from src.repositories.dynamodb_images import DynamoDbImageRepository
@@ -58,6 +59,13 @@ class TestDynamoDbImages(ImageRepositoryContract[Place]):
     def entries(self, place: Place) -> dict[str, int]:
         items = place.items()
         return {"items": len(items), "records": sum(item["sk"]["S"] == "image" for item in items)}
+
+
+class TestDynamoDbImagesOfQuotas(TestDynamoDbImages):
+    """The same where users have a quota that none of it reaches."""
+
+    async def open(self, place: Place) -> DynamoDbImageRepository:
+        return DynamoDbImageRepository(place.table(), quota=Quota(images=1_000, bytes=10**15))
 
 
 @pytest.fixture

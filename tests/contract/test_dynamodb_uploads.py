@@ -11,10 +11,11 @@ import pytest
 from src.models.claim import Outcome
 from src.models.page import ImageQuery, Page
 from src.models.upload import KEPT, Upload
-from src.models.usage import Usage
+from src.models.usage import Quota, Usage
 from src.repositories import dynamodb_client
 from src.repositories.dynamodb_audit import DynamoDbAudit
 from src.repositories.dynamodb_client import Table
+from src.repositories.dynamodb_images import DynamoDbImageRepository
 from src.repositories.ports import UploadNotOpen
 from tests.contract.claim_repository import RESULT, ClaimRepositoryContract, dead, outcome, with_result
 from tests.contract.image_repository import tag_counts
@@ -123,11 +124,12 @@ async def test_largest_changes_are_one_transaction(stores: Stores, place: Place)
     sizes: list[int] = []
 
     class Counting(Table):
-        async def write(self, operations: Any) -> None:
+        async def write(self, operations: Any, **options: Any) -> None:
             sizes.append(len(operations))
-            await super().write(operations)
+            await super().write(operations, **options)
 
-    repository = stores_of(Counting(place.table()._client, place.name)).images
+    counting = Counting(place.table()._client, place.name)
+    repository = DynamoDbImageRepository(counting, quota=Quota(images=9))
     assert await repository.add(image, return_duplicate=True, completes=True, claim=claim) == image
     assert await repository.replace(image, msgspec.structs.replace(image, tags=tags[1], version=2))
     assert 80 < max(sizes) <= 100
@@ -244,7 +246,7 @@ async def test_a_completion_as_a_duplicate_whose_answer_was_lost(
 
 # Expressions
 
-OPERATORS = {"AND", "OR", "BETWEEN", "SET", "attribute_exists", "attribute_not_exists"}
+OPERATORS = {"ADD", "AND", "OR", "BETWEEN", "SET", "attribute_exists", "attribute_not_exists"}
 
 
 async def test_no_expression_names_a_reserved_word(place: Place) -> None:
@@ -260,7 +262,8 @@ async def test_no_expression_names_a_reserved_word(place: Place) -> None:
             expressions.extend(used)
             return super()._operation(kind, what, condition, values)
 
-    noting = stores_of(Noting(place.table()._client, place.name))
+    table = Noting(place.table()._client, place.name)
+    noting = stores_of(table)
     claim, upload = make_claim(), make_upload()
     await noting.claims.take(claim)
     await noting.uploads.declare(upload, claim=claim)
@@ -271,8 +274,22 @@ async def test_no_expression_names_a_reserved_word(place: Place) -> None:
     await noting.images.remove(image.image_id)
     await noting.uploads.cancel(upload.image_id)
     await noting.claims.release(claim)
+    limited = DynamoDbImageRepository(table, quota=Quota(images=2, bytes=10**9))
+    for image in [await limited.add(make_image()) for _ in range(2)]:
+        await limited.remove(image.image_id)
     names = {name for text in expressions for name in re.findall(r"(?<![:#\w])[A-Za-z_]\w*", text)} - OPERATORS
-    assert {"pk", "image", "images", "completed", "sha256", "expires_at", "holder", "outcome", "locked_until"} <= names
+    assert {
+        "pk",
+        "image",
+        "images",
+        "bytes",
+        "completed",
+        "sha256",
+        "expires_at",
+        "holder",
+        "outcome",
+        "locked_until",
+    } <= names
     dynamodb = place.emulator.client("dynamodb")
     key = {"pk": {"S": "a"}, "sk": {"S": "b"}}
     for name in sorted(names):

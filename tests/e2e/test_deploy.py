@@ -3,8 +3,10 @@
 import base64
 import hashlib
 import json
+import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,24 +15,30 @@ from typing import Any
 
 import httpx
 import pytest
-from botocore.exceptions import WaiterError
+from botocore.exceptions import ClientError, WaiterError
 
 from tests.e2e import scenario
 from tests.support.deployment import RUNTIME, SYSTEM_PATH, VENV, Deployment
 from tests.support.emulator import Emulator
 from tests.support.pictures import picture
 from tests.support.server import ROOT
+from tests.support.tokens import SECRET, bearer
 
 pytestmark = pytest.mark.timeout(400)  # a first run makes environments and downloads
 
 ARTIFACT = ROOT / "scripts" / "artifact.py"
 HANDLER = "src.handlers.image_handler.lambda_handler"
+PROVIDER = {
+    "AUTH_JWKS_URL": "https://login.example.com/jwks.json",
+    "AUTH_ISSUER": "https://login.example.com/",
+    "AUTH_AUDIENCE": "images",
+}
 
 
 @pytest.fixture(scope="module")
 def deployment(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     deployment = Deployment(emulator, home=tmp_path_factory.mktemp("home"))
-    deployment.deploy()
+    deployment.deploy(AUTH_SECRET="generate")
     return deployment
 
 
@@ -55,6 +63,23 @@ def upload(http: httpx.Client, **fields: str) -> dict[str, Any]:
 
 def test_scenario(http: httpx.Client) -> None:
     scenario.run(http)
+
+
+def test_callers_need_a_token(deployment: Deployment) -> None:
+    """The command that the script told makes one, with the secret that it made and nobody saw."""
+    assert re.fullmatch(r"[\w-]{43}", deployment.secret())
+    command = deployment.said.splitlines()[-1].replace(".venv/bin/python", sys.executable)
+    made = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env=deployment.environment, capture_output=True, text=True, check=True
+    )
+    with deployment.anonymous() as http:
+        refused = http.post("/images", files={"file": ("a.png", picture("png"))})
+        assert (refused.status_code, refused.json()["code"]) == (401, "token_missing")
+        assert http.get("/images").status_code == 401
+        http.headers.update(bearer(made.stdout.strip()))
+        image = upload(http)
+        assert image["user_id"] == "alice"
+        assert http.delete(f"/images/{image['image_id']}").status_code == 204
 
 
 def test_links_within_the_service(http: httpx.Client) -> None:
@@ -85,18 +110,40 @@ def test_a_body_that_lambda_could_not_carry(http: httpx.Client) -> None:
 
 
 def test_again(deployment: Deployment, http: httpx.Client, tmp_path: Path) -> None:
-    """The same URL, the same pictures, one artifact, and the scenario still; this time with `aws` alone."""
+    """The same URL, the same pictures, the same secret, one artifact, and the scenario still; with `aws` alone."""
     image = upload(http, tags="kept")
-    before = deployment.url
+    before, secret = deployment.url, deployment.secret()
     (tmp_path / "aws").symlink_to(VENV / "bin" / "aws")
-    deployment.deploy(PATH=f"{tmp_path}:{SYSTEM_PATH}", LOG_LEVEL="WARNING")
+    origins = ["https://app.example.com", "https://other.example.com"]
+    assert allowed_origins(deployment) == []
+    deployment.deploy(
+        PATH=f"{tmp_path}:{SYSTEM_PATH}", LOG_LEVEL="WARNING", CORS_ALLOW_ORIGINS=", ".join(origins), QUOTA_IMAGES="9"
+    )
     assert deployment.url == before
+    assert deployment.secret() == secret
+    with deployment.anonymous() as anybody:
+        assert anybody.get("/images").status_code == 401
+    assert allowed_origins(deployment) == origins
     assert http.get(f"/images/{image['image_id']}").json()["sha256"] == image["sha256"]
     scenario.run(http)
     function = deployment.emulator.client("lambda").get_function_configuration(FunctionName=deployment.function)
-    assert function["Environment"]["Variables"]["LOG_LEVEL"] == "WARNING"
+    variables = function["Environment"]["Variables"]
+    assert (variables["LOG_LEVEL"], variables["QUOTA_IMAGES"]) == ("WARNING", "9")
+    assert variables["CORS_ALLOW_ORIGINS"] == ",".join(origins)
     objects = deployment.emulator.client("s3").list_objects_v2(Bucket=deployment.bucket, Prefix="deployments/")
     assert len(objects["Contents"]) == 1
+
+
+def allowed_origins(deployment: Deployment) -> list[str]:
+    """Return the web sites whose pages may send files to the bucket."""
+    try:
+        cors = deployment.emulator.client("s3").get_bucket_cors(Bucket=deployment.bucket)
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "NoSuchCORSConfiguration"  # noqa: PT017
+        return []
+    (rule,) = cors["CORSRules"]
+    origins: list[str] = rule["AllowedOrigins"]
+    return origins
 
 
 def test_another_bucket(deployment: Deployment, http: httpx.Client) -> None:
@@ -114,18 +161,19 @@ def test_another_bucket(deployment: Deployment, http: httpx.Client) -> None:
 
 
 def test_the_data_outlive_the_stack(deployment: Deployment, http: httpx.Client) -> None:
-    """Another stack finds them under their names and takes them as they are."""
+    """Another stack finds them under their names and takes them as they are. The secret goes with the stack."""
     image = upload(http)
     api_id = httpx.URL(deployment.url).host.partition(".")[0]
     deployment.emulator.client("apigateway").delete_rest_api(restApiId=api_id)  # somebody by hand
     assert deployment.refused(API_NAME="renamed").startswith(f"Could not deploy the stack {deployment.stack}: Api: ")
     deployment.delete()
     assert http.get("/healthz").status_code != 200
-    said = deployment.deploy("ThrottlingRate=50")
+    said = deployment.deploy("ThrottlingRate=50", AUTH_SECRET=SECRET)
     assert f"The bucket {deployment.bucket} exists: it is used as it is." in said
     assert f"The table {deployment.table} exists: it is used as it is." in said
     with deployment.http() as again:
         assert again.get(f"/images/{image['image_id']}").json()["sha256"] == image["sha256"]
+        assert again.get("/images", headers={"Authorization": http.headers["Authorization"]}).status_code == 401
 
 
 # Permissions
@@ -230,9 +278,11 @@ def test_nobody_answers(other: Deployment) -> None:
     assert "Could not connect to the endpoint URL" in line
 
 
-def test_an_open_api_at_aws(other: Deployment) -> None:
-    """It has to be asked for."""
-    assert other.refused(AWS_ENDPOINT_URL="").startswith("ALLOW_ANONYMOUS: got nothing, wants 1")
+@pytest.mark.parametrize("argument", ["MemoySize=3008", "BucketName=b", "MemorySize", "--help"])
+def test_an_argument_that_is_none(other: Deployment, argument: str) -> None:
+    done = other.run(argument)
+    assert done.returncode != 0
+    assert done.stderr.startswith(f"{argument}: wants NAME=VALUE, with MemorySize, ")
 
 
 @pytest.mark.parametrize(
@@ -257,13 +307,6 @@ def test_what_only_aws_says(other: Deployment, tmp_path: Path, arguments: str, a
     )
     fake.chmod(0o755)
     assert said in other.refused(PATH=f"{tmp_path}:{SYSTEM_PATH}")
-
-
-@pytest.mark.parametrize("argument", ["MemoySize=3008", "BucketName=b", "MemorySize", "--help"])
-def test_an_argument_that_is_none(other: Deployment, argument: str) -> None:
-    done = other.run(argument)
-    assert done.returncode != 0
-    assert done.stderr.startswith(f"{argument}: wants NAME=VALUE, with MemorySize, ")
 
 
 def test_a_function_that_exists(deployment: Deployment, other: Deployment) -> None:
@@ -295,10 +338,15 @@ def test_a_table_of_another_kind(other: Deployment) -> None:
         ("PRESIGNED_URL_EXPIRATION", "soon", "PRESIGNED_URL_EXPIRATION: got 'soon', wants an integer"),
         ("FUNCTION_NAME", "a b", "FUNCTION_NAME: got 'a b', wants"),
         ("API_NAME", "a b", "API_NAME: got 'a b', wants"),
+        ("AUTH_SECRET", "short", "AUTH_SECRET: got a value that is not shown, wants generate, or"),
+        ("AUTH_SECRET", f"{SECRET}, short", "AUTH_SECRET: got a value that is not shown, wants generate, or"),
+        ("AUTH_JWKS_URL", PROVIDER["AUTH_JWKS_URL"], "AUTH_ISSUER: got nothing"),
+        ("AUTH_AUDIENCE", "images", "AUTH_SECRET, AUTH_JWKS_URL: got neither, wants one since AUTH_AUDIENCE is set"),
     ],
 )
-def test_a_value_that_is_wrong(other: Deployment, variable: str, value: str, said: str) -> None:
-    assert said in other.refused(**{variable: value})
+def test_a_value_that_is_wrong(other: Deployment, tmp_path: Path, variable: str, value: str, said: str) -> None:
+    assert said in other.refused(**aws_that_has(tmp_path, "token"), **{variable: value})
+    assert not (tmp_path / "aws.parameters").exists()
 
 
 def test_an_earlier_run_that_failed(other: Deployment) -> None:
@@ -346,6 +394,107 @@ def user_without(deployment: Deployment, action: str) -> dict[str, str]:
     return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
 
 
+# Who may come in
+
+
+def aws_that_has(directory: Path, access: str, *, status: str = "UPDATE_COMPLETE") -> dict[str, str]:
+    """Return an environment with an `aws` whose stack was deployed so; what it is to deploy is refused, and kept."""
+    fake = directory / "aws"
+    none = 'echo "An error occurred: Stack with id s does not exist" >&2; exit 254'
+    stack = f"printf '{status}\\tbucket\\tkey\\tx86_64\\t{access}\\n'" if access else none
+    fake.write_text(FAKE.replace("STACK", stack))
+    fake.chmod(0o755)
+    return {"PATH": f"{directory}:{SYSTEM_PATH}", "AWS_ENDPOINT_URL": ""}
+
+
+FAKE = r"""#!/bin/bash
+printf '%s\n' "$*" >>"$0.calls"
+case "$*" in
+    "sts "*) echo 000000000000 ;;
+    "cloudformation describe-stacks "*) STACK ;;
+    "s3api head-bucket "*) echo us-east-1 ;;
+    "dynamodb describe-table "*) printf 'ACTIVE\tpk\tsk\tS\tS\n' ;;
+    "lambda get-function-configuration "*) echo 'An error occurred (ResourceNotFoundException)' >&2; exit 254 ;;
+    "cloudformation deploy "*)
+        file=${!#}
+        cp -p "${file#file://}" "$0.parameters"
+        echo "not here: $AUTH_SECRET" >&2
+        exit 255
+        ;;
+esac
+"""
+EVERYBODY = {"ALLOW_ANONYMOUS": "1"}
+NOTHING = {"AuthSecret": "", "AuthJwksUrl": "", "AuthIssuer": "", "AuthAudience": ""}
+PROVIDED = {
+    "AuthJwksUrl": PROVIDER["AUTH_JWKS_URL"],
+    "AuthIssuer": PROVIDER["AUTH_ISSUER"],
+    "AuthAudience": PROVIDER["AUTH_AUDIENCE"],
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "given", "deployed"),
+    [
+        ("", {"AUTH_SECRET": SECRET}, NOTHING | {"AuthSecret": SECRET}),
+        ("token", EVERYBODY, {}),
+        ("token", {"AUTH_SECRET": "generate"}, dict.fromkeys(PROVIDED, "")),
+        ("token", EVERYBODY | {"AUTH_SECRET": ""}, NOTHING),
+        ("token", PROVIDER, PROVIDED | {"AuthSecret": ""}),
+        ("oidc", {"AUTH_SECRET": SECRET, "AUTH_ISSUER": "us"}, NOTHING | {"AuthSecret": SECRET, "AuthIssuer": "us"}),
+    ],
+)
+def test_what_is_said_now_counts_or_what_was_deployed(
+    other: Deployment, tmp_path: Path, before: str, given: dict[str, str], deployed: dict[str, str]
+) -> None:
+    line = other.refused(**aws_that_has(tmp_path, before), **given)
+    assert line.startswith(f"Could not deploy the stack {other.stack}: not here")
+    assert SECRET not in line
+    file = tmp_path / "aws.parameters"
+    assert file.stat().st_mode & 0o777 == 0o600
+    parameters = dict(parameter.split("=", 1) for parameter in json.loads(file.read_text()))
+    assert {name: value for name, value in parameters.items() if name.startswith("Auth")} == deployed
+    assert SECRET not in (tmp_path / "aws.calls").read_text()  # nor in the list of processes
+
+
+def test_a_secret_is_made_where_there_was_another_kind(other: Deployment, tmp_path: Path) -> None:
+    other.refused(**aws_that_has(tmp_path, "oidc"), AUTH_SECRET="generate")
+    text = (tmp_path / "aws.parameters").read_text()
+    (secret,) = re.findall(r'"AuthSecret=([\w-]{43})"', text)
+    assert '"AuthJwksUrl="' in text
+    assert secret not in (tmp_path / "aws.calls").read_text()
+
+
+@pytest.mark.parametrize(
+    ("before", "given"),
+    [
+        ("", {}),
+        ("open", {}),
+        ("", {"AUTH_SECRET": ""}),
+        ("token", {"AUTH_SECRET": ""}),
+        ("oidc", {"AUTH_SECRET": ""}),
+    ],
+)
+def test_an_open_api_at_aws(other: Deployment, tmp_path: Path, before: str, given: dict[str, str]) -> None:
+    """It has to be asked for."""
+    line = other.refused(**aws_that_has(tmp_path, before), **given)
+    assert line.startswith("AUTH_SECRET, AUTH_JWKS_URL: got neither: nobody is asked who they are")
+    assert not (tmp_path / "aws.parameters").exists()
+
+
+def test_no_secret_stays_of_a_stack_that_is_cleared_away(other: Deployment, tmp_path: Path) -> None:
+    line = other.refused(**aws_that_has(tmp_path, "token", status="DELETE_FAILED"))
+    assert line.startswith("AUTH_SECRET, AUTH_JWKS_URL: got neither")
+
+
+def test_an_api_that_is_laid_open(deployment: Deployment) -> None:
+    """Not even on an emulator by mistake."""
+    assert "ALLOW_ANONYMOUS=1 allows that" in deployment.refused(AUTH_SECRET="")
+
+
+def test_both_kinds_of_tokens(other: Deployment) -> None:
+    assert other.refused(AUTH_SECRET=SECRET, **PROVIDER) == "AUTH_SECRET, AUTH_JWKS_URL: got both, wants one of them"
+
+
 # The artifact
 
 
@@ -359,7 +508,7 @@ def test_the_artifact(deployment: Deployment, tmp_path: Path) -> None:
     assert hashlib.sha256(path.read_bytes()).digest() == base64.b64decode(function["CodeSha256"])
     with zipfile.ZipFile(path) as archive:
         names = {name.partition("/")[0].partition("-")[0] for name in archive.namelist()}
-        assert {"src", "pydynox", "obstore", "pyvips"} <= names
+        assert {"src", "pydynox", "obstore", "pyvips", "jwt", "cryptography"} <= names
         assert names & {"boto3", "botocore", "uvicorn", "tests", "pip"} == set()
         for name in archive.namelist():
             assert str(ROOT).encode() not in archive.read(name), name

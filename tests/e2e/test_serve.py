@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.pictures import noise, picture
 from tests.support.server import ROOT, Server, environment_with, is_running, wait_until
+from tests.support.tokens import AUTH
 
 SECRET = "open-sesame"  # too short for a key
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -123,6 +124,29 @@ def test_any_address_when_that_is_allowed(tmp_path: Path) -> None:
 def test_loopback_needs_no_permission(host: str, tmp_path: Path) -> None:
     with Server(tmp_path / "data", "--host", host) as server:
         assert server.http.get("/images").status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example.com", "192.168.1.5:8000", "localhost.evil.example.com", "[::2]", "x@"])
+def test_an_open_service_answers_to_its_own_name_alone(server: Server, host: str) -> None:
+    """Else a page whose host name is made to point at 127.0.0.1 could do everything."""
+    for method, path in (("GET", "/images"), ("POST", "/images"), ("DELETE", "/images/x")):
+        answer = server.http.request(method, path, headers={"Host": host})
+        assert (answer.status_code, answer.json()["code"]) == (403, "origin_refused")
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:1", "LOCALHOST", "127.0.0.1", "[::1]:80", "app.localhost"])
+def test_an_open_service_answers_to_each_of_its_names(server: Server, host: str) -> None:
+    assert server.http.get("/images", headers={"Host": host}).status_code == 200
+
+
+def test_others_answer_to_any_name(tmp_path: Path) -> None:
+    """As behind a proxy; whoever may call is asked for a token, or is meant to be anybody."""
+    elsewhere = {"Host": "images.example.com"}
+    for settings, status in (({"ALLOW_ANONYMOUS": "1"}, 200), (AUTH, 401)):
+        with Server(tmp_path / str(status), environment=settings) as server:
+            assert server.http.get("/images", headers=elsewhere).status_code == status
+    with Server(tmp_path / "named", environment={"S3_PUBLIC_ENDPOINT": "https://images.example.com"}) as server:
+        assert server.http.get("/images", headers=elsewhere).status_code == 200
 
 
 def test_options_win_over_the_environment(tmp_path: Path, taken_port: int) -> None:

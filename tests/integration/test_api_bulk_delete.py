@@ -141,10 +141,10 @@ async def test_one_that_fails(
     repository = app.state.services.repository
     remove = repository.remove
 
-    async def failing(image_id: str) -> Image | None:
+    async def failing(image_id: str, *, owner: str | None) -> Image | None:
         if image_id == ids[1]:
             raise error
-        found: Image | None = await remove(image_id)
+        found: Image | None = await remove(image_id, owner=owner)
         return found
 
     with monkeypatch.context() as patch:

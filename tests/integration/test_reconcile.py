@@ -152,18 +152,18 @@ async def test_nothing_is_wrong(home: Home) -> None:
     """Neither where there is nothing, nor with images, renditions, and uploads in every state."""
     assert await home.reconcile() == {}
     image = await home.upload_with_renditions()
-    await home.services.images.delete((await home.upload_with_renditions()).image_id)
+    await home.services.images.delete((await home.upload_with_renditions()).image_id, owner=None)
     opened, sent, done, cancelled = [await home.declare() for _ in range(4)]
     home.seed(incoming_key(sent), incoming_key(done), data=DATA)
-    await home.services.uploads.complete(done.image_id)
-    await home.services.uploads.cancel(cancelled.image_id)
+    await home.services.uploads.complete(done.image_id, owner=None)
+    await home.services.uploads.cancel(cancelled.image_id, owner=None)
     kept = home.stored()
     assert {original_key(image.image_id, "image/png"), incoming_key(sent)} < kept
     assert await home.reconcile() == {}
     assert home.stored() == kept
     home.seed(incoming_key(opened), data=DATA)
     for upload in (sent, opened):
-        assert await home.services.uploads.complete(upload.image_id)
+        assert await home.services.uploads.complete(upload.image_id, owner=None)
 
 
 async def test_originals_without_a_record(home: Home) -> None:
@@ -222,8 +222,8 @@ async def test_bytes_without_an_upload(home: Home) -> None:
     """Of no upload, one that is over, or another type. What an open upload waits for is left, its original too."""
     opened, done, cancelled = [await home.declare() for _ in range(3)]
     home.seed(incoming_key(done), data=DATA)
-    await home.services.uploads.complete(done.image_id)
-    await home.services.uploads.cancel(cancelled.image_id)
+    await home.services.uploads.complete(done.image_id, owner=None)
+    await home.services.uploads.cancel(cancelled.image_id, owner=None)
     original = original_key(opened.image_id, "image/png")
     home.seed(incoming_key(opened), original, data=DATA)
     kept = home.stored()
@@ -241,7 +241,7 @@ async def test_bytes_without_an_upload(home: Home) -> None:
     expected = {orphan: "object without a record"} | dict.fromkeys(strays, "bytes without an upload")
     assert await home.reconcile() == expected
     assert kept <= home.stored()
-    assert (await home.services.uploads.complete(opened.image_id)).image.image_id == opened.image_id
+    assert (await home.services.uploads.complete(opened.image_id, owner=None)).image.image_id == opened.image_id
 
 
 async def test_an_upload_that_is_over(home: Home) -> None:
@@ -272,10 +272,10 @@ async def test_a_record_without_its_object(home: Home) -> None:
     for before in (later(), earlier()):
         assert await home.reconcile(before) == {image.image_id: LOST}
     assert home.stored() == stored
-    assert await home.services.images.get(image.image_id) == image
-    await home.services.images.delete(image.image_id)
+    assert await home.services.images.get(image.image_id, owner=None) == image
+    await home.services.images.delete(image.image_id, owner=None)
     assert await home.reconcile() == {}
-    assert await home.services.images.get(other.image_id) == other
+    assert await home.services.images.get(other.image_id, owner=None) == other
 
 
 async def test_a_record_that_comes_meanwhile(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +288,7 @@ async def test_a_record_that_comes_meanwhile(home: Home, monkeypatch: pytest.Mon
     async def list_and_complete(self: Any, prefix: str) -> AsyncIterator[Any]:
         infos = [info async for info in listed(self, prefix)]
         if prefix == "originals/":
-            images.append((await home.services.uploads.complete(upload.image_id)).image)
+            images.append((await home.services.uploads.complete(upload.image_id, owner=None)).image)
             images.append(await home.upload_with_renditions())
             infos = [info async for info in listed(self, prefix)]
         for info in infos:
@@ -315,7 +315,7 @@ async def test_an_upload_that_is_completed_between_two_looks(home: Home, monkeyp
             calls += 1
             if calls == 1:
                 monkeypatch.undo()
-                await home.services.uploads.complete(upload.image_id)
+                await home.services.uploads.complete(upload.image_id, owner=None)
             return found
 
         return get_and_complete
@@ -325,7 +325,7 @@ async def test_an_upload_that_is_completed_between_two_looks(home: Home, monkeyp
     async for each in home.services.reconciler.find(later()):
         if isinstance(each, Finding):
             await home.services.reconciler.mend(each)
-    image = await home.services.images.get(upload.image_id)
+    image = await home.services.images.get(upload.image_id, owner=None)
     assert calls == 1
     assert (await home.services.objects.head(original_key(image.image_id, "image/png"))).size == len(DATA)
 
@@ -336,7 +336,7 @@ async def test_an_image_that_is_deleted_meanwhile(home: Home, monkeypatch: pytes
     head = type(home.services.objects).head
 
     async def delete_first(self: Any, key: str) -> Any:
-        await home.services.images.delete(image.image_id)
+        await home.services.images.delete(image.image_id, owner=None)
         return await head(self, key)
 
     home.remove(original_key(image.image_id, "image/png"))
@@ -415,7 +415,7 @@ async def test_while_the_service_runs(files: Home) -> None:
             if number % 2:
                 upload = await files.declare()
                 await asyncio.to_thread(files.seed, incoming_key(upload), data=DATA)
-                image = (await services.uploads.complete(upload.image_id)).image
+                image = (await services.uploads.complete(upload.image_id, owner=None)).image
             else:
                 image = await files.upload()
             await services.renditions.ensure(image, RenditionRequest(width=8, format="webp"))
@@ -423,9 +423,9 @@ async def test_while_the_service_runs(files: Home) -> None:
             made += 1
             if made % 3 == 0:
                 alive.remove(image.image_id)
-                await services.images.delete(image.image_id)
+                await services.images.delete(image.image_id, owner=None)
                 with pytest.raises(ImageNotFound):
-                    await services.images.get(image.image_id)
+                    await services.images.get(image.image_id, owner=None)
 
     async def reconcile() -> None:
         files.seed(f"originals/ab/junk{made}", f"renditions/junk{made}#1")
@@ -447,7 +447,7 @@ async def test_while_the_service_runs(files: Home) -> None:
     listed: list[Image] = []
     query = ImageQuery(limit=100)
     while True:
-        page = await services.images.list(query)
+        page = await services.images.list(query, owner=None)
         listed += page.images
         if page.after is None:
             break

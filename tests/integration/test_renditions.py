@@ -166,7 +166,7 @@ async def test_a_delete_at_any_moment(home: Home, monkeypatch: pytest.MonkeyPatc
     asking = asyncio.create_task(home.renditions.ensure(image, SIZE))
     await asyncio.wait_for(pause.reached.wait(), 10)
     home.heal()
-    await home.services.images.delete(image.image_id)
+    await home.services.images.delete(image.image_id, owner=None)
     pause.go_on.set()
     with pytest.raises(ImageNotFound):
         await asking
@@ -194,7 +194,7 @@ async def test_a_delete_before_a_put_that_is_not_confirmed(home: Home, error: Ex
     home.objects.faults["put"] = Fault("after", error)
     asking = asyncio.create_task(home.ask(image))
     await pause.reached.wait()
-    await home.services.images.delete(image.image_id)
+    await home.services.images.delete(image.image_id, owner=None)
     pause.go_on.set()
     assert_problem(await asking, 404, "image_not_found")
     assert home.stored() == []
@@ -207,7 +207,7 @@ async def test_a_delete_before_a_record_check_that_fails(home: Home) -> None:
     home.objects.faults["put"] = pause
     asking = asyncio.create_task(home.renditions.ensure(image, SIZE))
     await pause.reached.wait()
-    await home.services.images.delete(image.image_id)
+    await home.services.images.delete(image.image_id, owner=None)
     home.records.faults["get"] = Fault("before", StoreUnavailable("busy"))
     pause.go_on.set()
     with pytest.raises(StoreUnavailable):

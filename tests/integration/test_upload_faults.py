@@ -37,6 +37,7 @@ from src.repositories.sqlite_database import SqliteDatabase
 from src.repositories.sqlite_images import SqliteImageRepository
 from src.services.image_service import ImageService
 from src.services.inspection import InspectionService
+from src.services.room import Room
 from tests.support.faults import Fault, Faulty, When
 from tests.support.images import whole_list
 from tests.support.pictures import picture
@@ -60,6 +61,7 @@ class Home:
             repository=self.faulty_records,  # type: ignore[arg-type]
             objects=self.faulty_objects,  # type: ignore[arg-type]
             inspection=InspectionService(max_size=100_000, inspector=Inspector(max_pixels=1_000_000), cpu=cpu),
+            room=Room(self.records),
         )
 
     async def upload(self, data: bytes = PICTURE, **fields: Any) -> tuple[Image, bool]:
@@ -83,7 +85,7 @@ class Home:
         another, new = await self.upload(picture("png", color=(1, 2, 3)), user_id="another")
         assert new
         await self._check(images + 1, None if objects is None else objects + 1)
-        await self.service.delete(another.image_id)
+        await self.service.delete(another.image_id, owner=None)
         await self._check(images, objects)
 
     async def _check(self, images: int, objects: int | None) -> None:
@@ -365,10 +367,10 @@ async def test_a_deletion_removes_the_record_first(home: Home) -> None:
     """The record goes before the object, and nothing is left; to delete again is ImageNotFound."""
     image, _ = await home.upload()
     home.calls.clear()
-    await home.service.delete(image.image_id)
+    await home.service.delete(image.image_id, owner=None)
     assert home.calls == ["remove", "delete", "delete_below"]
     with pytest.raises(ImageNotFound):
-        await home.service.delete(image.image_id)
+        await home.service.delete(image.image_id, owner=None)
     assert home.calls == ["remove", "delete", "delete_below", "remove"]
     await home.check(images=0, objects=0)
 
@@ -379,11 +381,11 @@ async def test_the_object_is_not_deleted(home: Home, when: When, objects: int, k
     """If the object can't be deleted, the deletion has succeeded all the same: the record is gone."""
     image, _ = await home.upload()
     home.faulty_objects.faults["delete"] = Fault(when, an_error(kind))
-    await home.service.delete(image.image_id)
+    await home.service.delete(image.image_id, owner=None)
     with pytest.raises(ImageNotFound):
-        await home.service.get(image.image_id)
+        await home.service.get(image.image_id, owner=None)
     with pytest.raises(ImageNotFound):
-        await home.service.delete(image.image_id)
+        await home.service.delete(image.image_id, owner=None)
     await home.check(images=0, objects=objects)
 
 
@@ -394,10 +396,10 @@ async def test_the_record_is_not_removed(home: Home, kind: type[Exception]) -> N
     error = an_error(kind)
     home.faulty_records.faults["remove"] = Fault("before", error)
     with pytest.raises(kind) as caught:
-        await home.service.delete(image.image_id)
+        await home.service.delete(image.image_id, owner=None)
     assert caught.value is error
     assert "delete" not in home.calls
-    assert await home.service.get(image.image_id) == image
+    assert await home.service.get(image.image_id, owner=None) == image
     await home.check(images=1, objects=1)
 
 
@@ -406,10 +408,10 @@ async def test_the_record_may_be_removed(home: Home) -> None:
     image, _ = await home.upload()
     home.faulty_records.faults["remove"] = Fault("after", an_error(OutcomeUnknown))
     with pytest.raises(OutcomeUnknown):
-        await home.service.delete(image.image_id)
+        await home.service.delete(image.image_id, owner=None)
     home.heal()
     with pytest.raises(ImageNotFound):
-        await home.service.delete(image.image_id)
+        await home.service.delete(image.image_id, owner=None)
     await home.check(images=0)
 
 
@@ -423,14 +425,16 @@ async def test_a_deletion_is_cancelled(home: Home, step: str, when: When, images
     fault = Fault(when)
     store = home.faulty_objects if step == "delete" else home.faulty_records
     store.faults[step] = fault
-    await cancel(home.service.delete(image.image_id), fault)
+    await cancel(home.service.delete(image.image_id, owner=None), fault)
     await home.check(images=images)
 
 
 async def test_ten_deletions_at_once(home: Home) -> None:
     """Of several deletions of one image at once, one succeeds and the others find nothing."""
     image, _ = await home.upload()
-    answers = await asyncio.gather(*(home.service.delete(image.image_id) for _ in range(10)), return_exceptions=True)
+    answers = await asyncio.gather(
+        *(home.service.delete(image.image_id, owner=None) for _ in range(10)), return_exceptions=True
+    )
     assert answers.count(None) == 1
     assert sum(isinstance(answer, ImageNotFound) for answer in answers) == 9
     await home.check(images=0, objects=0)
@@ -456,7 +460,7 @@ async def test_some_of_many_deletions_fail(home: Home) -> None:
     """Of deletions that run together, those that failed leave their image intact, and the others nothing."""
     images = [(await home.upload(picture("png", color=(i, 0, 0))))[0] for i in range(12)]
     home.faulty_records.faults["remove"] = Fault("before", an_error(StoreUnavailable), every=3)
-    deletions = (home.service.delete(image.image_id) for image in images)
+    deletions = (home.service.delete(image.image_id, owner=None) for image in images)
     answers = await asyncio.gather(*deletions, return_exceptions=True)
     left = [image for image, answer in zip(images, answers, strict=True) if isinstance(answer, StoreUnavailable)]
     assert len(left) == 4

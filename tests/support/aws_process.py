@@ -63,15 +63,17 @@ class AwsProcess:
     def client(self, service: str) -> Any:
         """Return botocore's client: independent of what is tested."""
         if service not in self._clients:
-            self._clients[service] = self._new_client(service)
+            self._clients[service] = self.new_client(service)
         return self._clients[service]
 
-    def _new_client(self, service: str) -> Any:
+    def new_client(self, service: str, config: Config | None = None) -> Any:
+        """Return another one, with a configuration of its own, which the caller closes."""
+        own = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1})
         return botocore.session.get_session().create_client(
             service,
             region_name=REGION,
             endpoint_url=self.url,
-            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
+            config=own.merge(config) if config else own,
             aws_access_key_id=CREDENTIALS.access_key_id,
             aws_secret_access_key=CREDENTIALS.secret_access_key,
         )

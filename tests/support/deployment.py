@@ -11,6 +11,7 @@ from tests.support.aws_process import CREDENTIALS, REGION
 from tests.support.emulator import Emulator
 from tests.support.environments import ensure_venv
 from tests.support.server import ROOT
+from tests.support.tokens import bearer, token
 
 VENV = ROOT / ".venv-awscli"
 RUNTIME = "python{}.{}".format(*sys.version_info)  # which the emulator runs
@@ -19,9 +20,12 @@ SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 class Deployment:
-    """Names of its own on the emulator, under which it deploys. `url` is the API's once it is deployed."""
+    """Names of its own on the emulator, under which it deploys.
 
-    url = ""
+    Once it is deployed `url` is the API's, and `said` what the script said on its way.
+    """
+
+    url = said = ""
 
     def __init__(self, emulator: Emulator, *, home: Path) -> None:
         ensure_venv(VENV, ROOT / "requirements" / "awscli.txt")
@@ -48,17 +52,25 @@ class Deployment:
         home.mkdir(exist_ok=True)
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run the script. A variable that is given as empty is not set."""
-        variables = {name: value for name, value in (self.environment | environment).items() if value}
+        """Run the script."""
         script = ["/bin/bash", ROOT / "scripts" / "deploy.sh", *arguments]
+        variables = self.environment | environment
         return subprocess.run(script, env=variables, capture_output=True, text=True, timeout=TIME)
 
     def deploy(self, *arguments: str, **environment: str) -> str:
-        """Run the script, which has to succeed, and return what it said on its way."""
+        """Run the script, which has to succeed and to keep the secret, and return what it said on its way."""
         done = self.run(*arguments, **environment)
         assert done.returncode == 0, done.stderr
-        self.url = done.stdout.removesuffix("\n")
-        return done.stderr
+        self.url, self.said = done.stdout.removesuffix("\n"), done.stderr
+        secret = self.secret()
+        assert not secret or secret not in done.stdout + done.stderr
+        return self.said
+
+    def secret(self) -> str:
+        """Return the secret that the function has; nothing if it asks for no tokens."""
+        function = self.emulator.client("lambda").get_function_configuration(FunctionName=self.function)
+        secret: str = function["Environment"]["Variables"]["AUTH_SECRET"]
+        return secret
 
     def delete(self) -> None:
         """Delete the stack, as a user takes the service down."""
@@ -67,6 +79,14 @@ class Deployment:
         stacks.get_waiter("stack_delete_complete").wait(StackName=self.stack, WaiterConfig={"Delay": 1})
 
     def http(self) -> httpx.Client:
+        """Return a client that may do everything."""
+        secret = self.secret()
+        client = self.anonymous()
+        if secret:
+            client.headers.update(bearer(token("somebody", "images:admin", secret=secret)))
+        return client
+
+    def anonymous(self) -> httpx.Client:
         return httpx.Client(transport=LocalhostTransport(), base_url=self.url, timeout=60)
 
     def refused(self, **environment: str) -> str:

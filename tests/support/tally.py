@@ -18,6 +18,9 @@ class Tally:
         with self._lock:
             self._counts[what] += count
 
+    def counts(self) -> dict[What, int]:
+        return dict(self._counts)
+
     def __str__(self) -> str:
         counts = self._counts
         return (

@@ -11,8 +11,13 @@ from src.handlers.problems import STATUS, status_of
 # What the API's documentation promises.
 STATUSES = {
     "invalid_request": 400,
+    "token_missing": 401,
+    "token_invalid": 401,
+    "insufficient_scope": 403,
+    "origin_refused": 403,
     "signature_invalid": 403,
     "link_expired": 403,
+    "quota_exceeded": 403,
     "image_not_found": 404,
     "upload_not_found": 404,
     "object_not_found": 404,
@@ -34,11 +39,14 @@ STATUSES = {
     "dimensions_mismatch": 422,
     "upload_mismatch": 422,
     "idempotency_key_reused": 422,
+    "too_many_requests": 429,
+    "too_many_uploads": 429,
     "request_head_too_large": 431,
     "internal_error": 500,
     "store_failed": 502,
     "store_unavailable": 503,
     "overloaded": 503,
+    "keys_unavailable": 503,
     "outcome_unknown": 503,
 }
 

@@ -1,0 +1,55 @@
+"""Who calls, and what they may do."""
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+import msgspec
+
+from ..common.errors import InsufficientScope
+
+type Scope = Literal["images:read", "images:write", "images:admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope.__value__)  # each includes those before it
+READ, WRITE, ADMIN = SCOPES
+ANONYMOUS = "anonymous"
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who calls, by the user id that their images have, and the widest scope they have, if any."""
+
+    user_id: str
+    scope: Scope | None
+
+    @property
+    def owner(self) -> str | None:
+        """The one whose images alone the caller sees and touches; None if that is everybody's."""
+        return None if self.scope == ADMIN else self.user_id
+
+    def may(self, scope: Scope) -> bool:
+        """Tell whether the caller may do what takes this scope."""
+        return self.scope is not None and SCOPES.index(self.scope) >= SCOPES.index(scope)
+
+    def require(self, scope: Scope) -> None:
+        """Raise InsufficientScope if the caller may not do what takes this scope."""
+        if not self.may(scope):
+            raise InsufficientScope(f"This takes a token with the scope {scope}.", scope)
+
+    def owner_of_new(self, stated: str | None) -> str:
+        """Return whose a new image is: the caller's, or as stated.
+
+        Raises InsufficientScope if somebody else's is stated, which only an admin may do.
+        """
+        if stated is not None and stated != self.user_id and self.scope != ADMIN:
+            raise InsufficientScope(
+                f"user_id: an image of somebody else's takes a token with the scope {ADMIN}.", ADMIN
+            )
+        return stated or self.user_id
+
+
+# Where nobody is asked who they are.
+ANYBODY = Caller(ANONYMOUS, ADMIN)
+
+
+def widest(scopes: Iterable[str]) -> Scope | None:
+    """Return the widest of ours among some scopes."""
+    ours = set(scopes)
+    return next((scope for scope in reversed(SCOPES) if scope in ours), None)
