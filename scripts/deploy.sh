@@ -134,7 +134,8 @@ choose_access() {
     case $chosen:$former_access in
         token:* | oidc:*)
             if [ "${ALLOW_ANONYMOUS:-}" = 1 ]; then
-                say "ALLOW_ANONYMOUS=1 changes nothing: callers need tokens. An empty AUTH_SECRET with it would let in everybody."
+                say "ALLOW_ANONYMOUS=1 changes nothing: callers need tokens. With an empty AUTH_SECRET besides, they" \
+                    "would not."
             fi
             ;;
         *:token | *:oidc) may_be_open ;;
@@ -142,12 +143,11 @@ choose_access() {
     esac
     if [ -n "${AUTH_SECRET+set}${AUTH_JWKS_URL:-}" ]; then
         access=("AuthJwksUrl=${AUTH_JWKS_URL:-}" "AuthIssuer=${AUTH_ISSUER:-}" "AuthAudience=${AUTH_AUDIENCE:-}")
-        if [ "${AUTH_SECRET:-}" = generate ] && [ "$former_access" = token ]; then
-            unset AUTH_SECRET # there is one
-        else
-            [ "${AUTH_SECRET:-}" != generate ] || AUTH_SECRET=$(head -c 32 /dev/urandom | base64 | tr -d '=\n' | tr '+/' '-_')
-            access+=("AuthSecret=${AUTH_SECRET:-}")
-        fi
+        case ${AUTH_SECRET:-}:$former_access in
+            generate:token) unset AUTH_SECRET ;; # there is one
+            generate:*) AUTH_SECRET=$(head -c 32 /dev/urandom | base64 | tr -d '=\n' | tr '+/' '-_') ;;
+        esac
+        [ -z "${AUTH_SECRET+set}${AUTH_JWKS_URL:-}" ] || access+=("AuthSecret=${AUTH_SECRET:-}")
     fi
     [ -z "${URL_SIGNING_KEYS+set}" ] || access+=("UrlSigningKeys=$URL_SIGNING_KEYS")
 }

@@ -338,6 +338,7 @@ def test_a_table_of_another_kind(other: Deployment) -> None:
         ("PRESIGNED_URL_EXPIRATION", "soon", "PRESIGNED_URL_EXPIRATION: got 'soon', wants an integer"),
         ("FUNCTION_NAME", "a b", "FUNCTION_NAME: got 'a b', wants"),
         ("API_NAME", "a b", "API_NAME: got 'a b', wants"),
+        ("ALLOW_ANONYMOUS", "true", "ALLOW_ANONYMOUS: got 'true', wants 1"),
         ("AUTH_SECRET", "short", "AUTH_SECRET: got a value that is not shown, wants generate, or"),
         ("AUTH_SECRET", f"{SECRET}, short", "AUTH_SECRET: got a value that is not shown, wants generate, or"),
         ("AUTH_JWKS_URL", PROVIDER["AUTH_JWKS_URL"], "AUTH_ISSUER: got nothing"),

@@ -41,7 +41,7 @@ class Emulator(AwsProcess):
         )
 
     def stop(self) -> None:
-        """End it, and remove what it unpacked: 63 MiB for each function that was deployed."""
+        """End it, and remove what it unpacked: 79 MiB for each function that was deployed."""
         super().stop()
         shutil.rmtree(self._scratch)
 
