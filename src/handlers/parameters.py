@@ -124,6 +124,8 @@ def _read(field: _Field, given: Sequence[object]) -> object:
         if not isinstance(value, str):
             raise ValueError(f"wants {field.wants.text}, got {_shown(value)}")
         return normal(value)
+    if field.is_integer and isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON has but one kind of numbers: 1.0 is an integer there
     if isinstance(value, float) or (field.is_integer and isinstance(value, str) and not _INTEGER.fullmatch(value)):
         raise ValueError(f"wants {field.wants.text}, got {_shown(value)}")
     try:
@@ -133,12 +135,8 @@ def _read(field: _Field, given: Sequence[object]) -> object:
 
 
 def shown_name(text: str) -> str:
-    """Return a name that a client gave, as an answer can hold it.
-
-    That is without lone surrogates, which a form in an odd charset may have, and bounded.
-    """
-    name = text.encode(errors="replace").decode()
-    return name if len(name) <= MAX_SHOWN else f"{name[: MAX_SHOWN - 3]}..."
+    """Return the beginning of a name that a client gave: an answer is not to be as long as the request."""
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def _shown(value: object) -> str:

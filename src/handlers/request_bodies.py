@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import IO
+from typing import IO, Any
 
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
@@ -13,9 +13,10 @@ from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from ..common.errors import InvalidRequest, RequestTimeout, UnsupportedRequestBody
+from ..common.errors import FieldError, InvalidRequest, RequestTimeout, UnsupportedRequestBody
 from ..common.payload import SPOOL_LIMIT, Payload, spool
 from .body_limits import BodyLimits
+from .parameters import shown_name
 
 MAX_FIELDS = 64  # of a form
 IDLE_TIMEOUT = 20  # seconds that a client may keep silent in the middle of a body
@@ -79,13 +80,17 @@ class FormParser(MultiPartParser):
     spool_max_size = SPOOL_LIMIT
     is_whole = False
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._errors: list[FieldError] = []
+
     def on_part_end(self) -> None:
         part = self._current_part
         if part.file is None:  # else Starlette would take it for Latin-1, and keep what nobody wrote
             try:
                 part.data.decode()
             except UnicodeDecodeError:
-                raise InvalidRequest.field(part.field_name, "wants text in UTF-8") from None
+                self._errors.append(FieldError(shown_name(part.field_name), "wants text in UTF-8"))
         super().on_part_end()
 
     def on_end(self) -> None:
@@ -113,4 +118,6 @@ class FormParser(MultiPartParser):
             raise InvalidRequest.field("body", "wants a multipart form as of RFC 7578") from None
         if not self.is_whole:
             raise InvalidRequest.field("body", "wants a multipart form to its last boundary")
+        if self._errors:
+            raise InvalidRequest.of(*self._errors)
         return form

@@ -36,7 +36,9 @@ class SqliteWriter:
         future: Future[T] = Future()
         self._jobs.put((job, future))
         # Shielded: a job in the queue can't be called back, so a caller that goes away must not seem to cancel it.
-        return await asyncio.shield(asyncio.wrap_future(future))
+        outcome = asyncio.wrap_future(future)
+        outcome.add_done_callback(_looked_at)
+        return await asyncio.shield(outcome)
 
     def close(self) -> None:
         """Finish the jobs in the queue."""
@@ -59,6 +61,12 @@ class SqliteWriter:
         if batch:
             self._jobs.put(None)
         return batch
+
+
+def _looked_at(outcome: asyncio.Future[Any]) -> None:
+    """Take note of a failure whose caller has gone, of which asyncio would complain that nobody did."""
+    if not outcome.cancelled():
+        outcome.exception()
 
 
 def _commit(connection: sqlite3.Connection, batch: list[tuple[Job[Any], Future[Any]]]) -> None:

@@ -100,7 +100,7 @@ def upload_directly(http: httpx.Client, data: bytes, owner: str) -> None:
     assert (again.status_code, again.json()) == (200, completed.json())
     assert http.get(path).json()["completed_as"] == upload["image_id"]
     url = http.get(f"/images/{upload['image_id']}").json()["url"]
-    assert httpx.get(url).content == data
+    assert httpx.get(url, follow_redirects=True).content == data
     assert http.delete(path).status_code == 409
     assert http.delete(f"/images/{upload['image_id']}").status_code == 204
 
@@ -176,7 +176,7 @@ def look_at_renditions(http: httpx.Client, image_id: str, owner: str) -> list[st
 
 def looked_at(url: str) -> tuple[str | None, tuple[int, int]]:
     """Return the format and size of the picture at a link, as Pillow sees it."""
-    answer = httpx.get(url)
+    answer = httpx.get(url, follow_redirects=True)
     assert answer.status_code == 200, answer.text
     with PIL.Image.open(io.BytesIO(answer.content)) as image:
         assert answer.headers["content-type"] == PIL.Image.MIME[image.format or ""]

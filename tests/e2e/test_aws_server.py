@@ -69,7 +69,8 @@ def test_the_credentials_of_a_role(tmp_path: Path, environment: dict[str, str], 
         with Server(tmp_path / "data", environment=ours) as server:
             scenario.run(server.http)
             image = server.http.post("/images", files={"file": ("a.png", picture("png"))}).json()
-            assert "X-Amz-Security-Token=" in server.http.get(f"/images/{image['image_id']}").json()["url"]
+            linked = server.http.get(f"/images/{image['image_id']}", params={"expires_in": 600}).json()
+            assert "X-Amz-Security-Token=" in linked["url"]
 
 
 @contextmanager

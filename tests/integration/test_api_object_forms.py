@@ -199,6 +199,6 @@ async def test_the_log_names_the_image(
     assert [record.__dict__.get("image_id") for record in logged] == [IMAGE_ID, IMAGE_ID]
 
 
-@pytest.mark.parametrize("path", ["/objects/x", f"/objects/{KEY}", "/objects//"])
+@pytest.mark.parametrize("path", ["/objects/x", f"/objects/{KEY}", "/objects//"], ids=["another", "key", "empty"])
 async def test_forms_have_one_address(app: Starlette, client: httpx.AsyncClient, path: str) -> None:
     assert_problem(await client.post(path, **body_of(signed(app).fields.items())), 405, "method_not_allowed")

@@ -482,25 +482,15 @@ def as_patch(said: Mapping[str, str]) -> Request:
 WAYS = (as_query, as_form, as_json, as_declaration, as_patch)
 
 
-def read_from_form(text: str) -> str:
-    """Return what a form's bytes are read as."""
-    data = bytes_of(text)
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
-
-
 async def keep(home: Home, text: str, way: Callable[[Mapping[str, str]], Request]) -> dict[str, Any] | None:
     """Say a text in every field; check that each is refused or accepted as it should be; return what was accepted.
 
     What is accepted is of one image with all of it.
     """
-    read = read_from_form(text) if way is as_form else text
     if way is as_form and text == "":
         return None  # an empty field says nothing
     named = DETAILS[1:] if way is as_patch else DETAILS
-    normal = {name: normal_form(name, read) for name in named}
+    normal = {name: normal_form(name, text) for name in named}
     refused = [name for name in named if normal[name] is None]
     accepted = {name: text for name in named if normal[name] is not None}
     if refused:

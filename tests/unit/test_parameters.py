@@ -25,7 +25,7 @@ READERS: dict[type[msgspec.Struct], Reader[Any]] = {
     model: Reader(model)
     for model in (ListParameters, ImageParameters, UploadFields, NewUploadFields, PatchFields, DeleteFields)
 }
-ID = new_id()
+ID = "01a20387-a2de-74e1-8a8e-1f81a90f15ac"
 # What has to be said.
 REQUIRED: dict[type[msgspec.Struct], dict[str, list[Any]]] = {
     NewUploadFields: {"content_type": ["image/png"], "size": [1]},
