@@ -42,13 +42,19 @@ class MatchHeader(msgspec.Struct, frozen=True, kw_only=True, rename={"etag": "If
     etag: Annotated[str | None, Meta(description="An `ETag`: 412 if the image has changed since.")] = None
 
 
+class NoneMatchHeader(msgspec.Struct, frozen=True, kw_only=True, rename={"etag": "If-None-Match"}):
+    """What spares an answer that is known already."""
+
+    etag: Annotated[str | None, Meta(description="An `ETag`: 304 if the image has not changed since.")] = None
+
+
 def _content_type(text: str) -> str:
     if text not in EXTENSION_OF:
         raise ValueError(f"wants one of {', '.join(EXTENSION_OF)}")
     return text
 
 
-class UploadFields(msgspec.Struct, frozen=True, kw_only=True):
+class UploadFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What goes with the bytes of an upload, in the query or in the body."""
 
     user_id: Annotated[
@@ -107,7 +113,7 @@ class NewUploadFields(UploadFields, frozen=True, kw_only=True):
     ] = None
 
 
-class PatchFields(msgspec.Struct, frozen=True, kw_only=True):
+class PatchFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A JSON merge patch (RFC 7396): what is not named stays, and null stands for the default."""
 
     # UNSET and not None: a client made from the document would send a default of null, and clear what it did not name.
@@ -128,7 +134,7 @@ class PatchFields(msgspec.Struct, frozen=True, kw_only=True):
     ] = UNSET
 
 
-class DeleteFields(msgspec.Struct, frozen=True, kw_only=True):
+class DeleteFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The JSON body of `POST /images/delete`."""
 
     image_ids: Annotated[

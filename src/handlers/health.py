@@ -6,13 +6,13 @@ from starlette.responses import Response
 
 from ..common import validation
 from ..common.sigv4 import LONGEST_LIFE
-from ..models.image import FORMAT_BY_NAME, FORMATS, MAX_FRAMES, MAX_PAGES, Format
+from ..models.image import FORMAT_BY_NAME, FORMATS, LONGEST_EDGE, MAX_FRAMES, MAX_PAGES, Format
 from ..models.page import MAX_LIMIT
 from ..models.rendition import DEFAULT_QUALITY, MAX_EDGE
 from .answers import body_limits_of, json_response, services_of
 from .openapi import STORE_PROBLEMS, spec
 from .parameters import no_parameters, query_values
-from .schemas import AcceptedFormat, Health, Limits
+from .schemas import AcceptedFormat, Health, Limits, Problem
 
 
 @spec.validate(resp=Answers(HTTP_200=Health), tags=("service",), operation_id="get_healthz", skip_validation=True)
@@ -35,7 +35,9 @@ async def readyz(request: Request) -> Response:
     return json_response(Health("ready"))
 
 
-@spec.validate(resp=Answers(HTTP_200=Limits), tags=("service",), operation_id="get_limits", skip_validation=True)
+@spec.validate(
+    resp=Answers(HTTP_200=Limits, HTTP_400=Problem), tags=("service",), operation_id="get_limits", skip_validation=True
+)
 async def limits(request: Request) -> Response:
     """Tell what this deployment accepts."""
     no_parameters.read(query_values(request))
@@ -46,6 +48,7 @@ async def limits(request: Request) -> Response:
             formats=_formats(*FORMATS),
             max_image_size=settings.max_image_size,
             max_image_pixels=settings.max_image_pixels,
+            max_image_edge=LONGEST_EDGE,
             max_frames=MAX_FRAMES,
             max_pages=MAX_PAGES,
             max_body_size=bodies.binary,

@@ -27,7 +27,7 @@ from .answers import (
 )
 from .bodies import new_image
 from .content import link_for, varies
-from .fields import IdempotencyHeader, JsonUpload, MultipartUpload, UploadFields
+from .fields import IdempotencyHeader, JsonUpload, MultipartUpload, NoneMatchHeader, UploadFields
 from .openapi import IMAGE_ID, POST_PROBLEMS, STORE_PROBLEMS, spec
 from .parameters import Reader, query_values
 from .queries import ImageParameters, ListParameters
@@ -105,6 +105,7 @@ async def list_images(request: Request, caller: Caller) -> Response:
 
 @spec.validate(
     query=ImageParameters,
+    headers=NoneMatchHeader,
     resp=Answers(HTTP_200=LinkedImage, HTTP_304=None, HTTP_400=Problem, HTTP_404=Problem, **STORE_PROBLEMS),
     tags=("images",),
     path_parameter_descriptions=IMAGE_ID,

@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document, from the routes and their schemas, and the page that shows it."""
 
 import copy
+from collections.abc import Iterator, Mapping
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -26,6 +27,31 @@ MERGE_PATCH = "application/merge-patch+json"
 STORE_PROBLEMS = {"HTTP_502": Problem, "HTTP_503": Problem}
 # Of what takes a body, or an Idempotency-Key.
 POST_PROBLEMS = {f"HTTP_{status}": Problem for status in (400, 409, 413, 415, 422)} | STORE_PROBLEMS
+
+# Headers of answers, and whether they are always there.
+_HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "X-Request-Id": (
+        "The request's own, or a new one; also in the log.",
+        {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    ),
+    "ETag": ("The image as it is now, for `If-Match` and `If-None-Match`.", {"type": "string", "pattern": '^".+"$'}),
+    "Location": ("Where it is.", {"type": "string", "format": "uri-reference"}),
+    "Link": ('The next page, as `rel="next"` (RFC 8288).', {"type": "string"}),
+    "Retry-After": ("Seconds after which to try again.", {"type": "integer", "minimum": 1}),
+    "WWW-Authenticate": ("What is wrong with the token, or missing (RFC 6750).", {"type": "string"}),
+}
+_OF_NEW_IMAGES = {status: {"ETag": True, "Location": True} for status in ("200", "201")}
+# By operation and status.
+_ANSWER_HEADERS: Mapping[str, Mapping[str, Mapping[str, bool]]] = {
+    "upload_image": _OF_NEW_IMAGES,
+    "complete_upload": _OF_NEW_IMAGES,
+    "list_images": {"200": {"Link": False}},
+    "list_tags": {"200": {"Link": False}},
+    "get_image": {"200": {"ETag": True}, "304": {"ETag": True}},
+    "update_image": {"200": {"ETag": True}},
+    "get_content": {"302": {"Location": True}},
+    "declare_upload": {"201": {"Location": True}},
+}
 
 # Validation is ours (`parameters.py`), since it names every field at fault; spectree describes.
 spec = SpecTree(
@@ -81,9 +107,8 @@ def document(app: Starlette) -> dict[str, Any]:
 
 
 def _guarded(document: dict[str, Any], app: Starlette) -> dict[str, Any]:
-    """Add which scope an operation takes, and what those get who don't have it."""
+    """Add which scope an operation takes, what those get who don't have it, and the headers of all answers."""
     is_open = app.state.services.authentication.is_open
-    problem = document["paths"]["/images"]["get"]["responses"]["400"]
     if not is_open:
         document["components"]["securitySchemes"] = {
             "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
@@ -94,32 +119,87 @@ def _guarded(document: dict[str, Any], app: Starlette) -> dict[str, Any]:
             continue
         for method in (route.methods or set()) - {"HEAD"}:
             operation = document["paths"][route.path][method.lower()]
-            described = ("403", "429") if is_open else ("401", "403", "429")
-            operation["responses"] |= {
-                status: {**problem, "description": HTTPStatus(int(status)).phrase} for status in described
-            }
+            _may_answer(document, operation, *((403, 429) if is_open else (401, 403, 429)))
             if not is_open:
                 operation["security"] = [{"token": [scope]}, *([{}] if takes_links else [])]
+    for operation in _operations(document):
+        for status, answer in operation["responses"].items():
+            answer["headers"] = {
+                name: _header(name, is_required=is_required)
+                for name, is_required in _headers_of(operation, status, is_open=is_open).items()
+            }
     return document
 
 
+def _headers_of(operation: dict[str, Any], status: str, *, is_open: bool) -> dict[str, bool]:
+    """Return the headers of an answer, and whether they are always there. Those of problems are in `problems.py`."""
+    own = dict(_ANSWER_HEADERS.get(operation["operationId"], {}).get(status, {}))
+    if status in ("429", "503"):
+        own["Retry-After"] = True
+    elif status == "409" and any(parameter["in"] == "header" for parameter in operation.get("parameters", ())):
+        own["Retry-After"] = False  # the first request with the Idempotency-Key is at work
+    elif status in ("401", "403") and not is_open:
+        own["WWW-Authenticate"] = status == "401"  # there are other reasons for 403 than a token
+    return {"X-Request-Id": True} | own
+
+
+def _header(name: str, *, is_required: bool) -> dict[str, Any]:
+    description, schema = _HEADERS[name]
+    return {"description": description, "required": is_required, "schema": schema}
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for operations in document["paths"].values():
+        yield from operations.values()
+
+
+def _may_answer(document: dict[str, Any], operation: dict[str, Any], *statuses: int) -> None:
+    """Add problems to what an operation may answer."""
+    problem = document["paths"]["/images"]["get"]["responses"]["400"]
+    for status in statuses:
+        operation["responses"][str(status)] = {**problem, "description": HTTPStatus(status).phrase}
+
+
 def _finished(document: dict[str, Any]) -> dict[str, Any]:
-    """Add what spectree can't say: problem+json, a picture as the body itself, and merge patches.
+    """Add what spectree can't say: problem+json, a picture as the body itself, merge patches, and what HTTP may bring.
 
     And take away what is not so: a parameter is given or not, and never null.
     """
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            for parameter in operation.get("parameters", ()):
-                parameter["schema"] = _without_null(parameter["schema"])
-            for status, answer in operation["responses"].items():
-                if status >= "400" and "content" in answer:
-                    answer["content"] = {"application/problem+json": answer["content"]["application/json"]}
+    for operation in _operations(document):
+        for parameter in operation.get("parameters", ()):
+            parameter["schema"] = _without_null(parameter["schema"])
+        for status, answer in operation["responses"].items():
+            if status >= "400" and "content" in answer:
+                answer["content"] = {"application/problem+json": answer["content"]["application/json"]}
+    for operation in _operations(document):
+        # A body that comes too slowly, and headers that are too large.
+        _may_answer(document, operation, *([408] if "requestBody" in operation else []), 431)
     body = document["paths"]["/images"]["post"]["requestBody"]["content"]
     body.update({format_.content_type: {"schema": {}} for format_ in FORMATS})
     patch = document["paths"]["/images/{image_id}"]["patch"]["requestBody"]["content"]
     patch[MERGE_PATCH] = patch["application/json"]
+    _say_what_json_may_hold(document["components"]["schemas"])
     return document
+
+
+def _say_what_json_may_hold(schemas: dict[str, Any]) -> None:
+    """In a JSON object null stands for what is not given, and tags may be one text; a form has no word for null."""
+    form = schemas["MultipartUpload"]["properties"]
+    form.update({name: _without_null(schema) for name, schema in form.items()})
+    for name in ("JsonUpload", "NewUploadFields"):
+        members = schemas[name]["properties"]
+        for member in members.keys() - set(schemas[name]["required"]):
+            members[member] = _or(members[member], {"type": "null"})
+    for name in ("JsonUpload", "NewUploadFields", "PatchFields"):
+        members = schemas[name]["properties"]
+        members["tags"] = _or(members["tags"], {"type": "string"})
+
+
+def _or(schema: dict[str, Any], option: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema with one more thing that it may be."""
+    about = {name: schema[name] for name in ("description", "default") if name in schema}
+    options = schema.get("anyOf") or [{name: value for name, value in schema.items() if name not in about}]
+    return about | {"anyOf": options if option in options else [*options, option]}
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     formats: list[AcceptedFormat]
     max_image_size: Annotated[int, Meta(description="Bytes.")]
     max_image_pixels: Annotated[int, Meta(description="Width × height × frames.")]
+    max_image_edge: Annotated[int, Meta(description="Pixels.")]
     max_frames: Annotated[int, Meta(description="Of an animation.")]
     max_pages: Annotated[int, Meta(description="Of a TIFF, or pictures in an AVIF.")]
     max_body_size: Annotated[int, Meta(description="Bytes of a request body, whatever its form.")]

@@ -8,6 +8,7 @@ TIFF 6.0, 2, and the BigTIFF design.
 """
 
 import struct
+from collections.abc import Iterator, Sequence
 from typing import IO
 
 from ..models.image import MAX_FRAMES, MAX_PAGES
@@ -94,15 +95,28 @@ def _webp(file: IO[bytes], size: int) -> int:
 
 
 _TO_SAMPLES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsz")
+_TO_SIZES = (b"meta", b"iprp", b"ipco", b"ispe")
+_MOST_EDGE = 100_000_000  # pixels, that libvips can think of; of more, GLib complains on standard error
 
 
 def _avif(file: IO[bytes], size: int) -> int | None:
-    return _samples(file, 0, size, 0) or None
-
-
-def _samples(file: IO[bytes], start: int, end: int, depth: int) -> int:
-    """Return how many frames the longest track in these boxes has; 0 without a track."""
+    """Return how many frames the longest track has; None without a track."""
+    for contents in _boxes(file, 0, size, _TO_SIZES):
+        file.seek(contents + 4)
+        if max(struct.unpack(">II", file.read(8))) > _MOST_EDGE:
+            raise BrokenContainer
     most = 0
+    for contents in _boxes(file, 0, size, _TO_SAMPLES):
+        file.seek(contents + 8)
+        (samples,) = struct.unpack(">I", file.read(4))
+        if samples > MAX_FRAMES:
+            raise TooManyFrames(MAX_FRAMES)
+        most = max(most, samples)
+    return most or None
+
+
+def _boxes(file: IO[bytes], start: int, end: int, path: Sequence[bytes]) -> Iterator[int]:
+    """Yield where the contents of the boxes begin that are in boxes of these kinds, one in the other."""
     position = start
     while position < end:
         file.seek(position)
@@ -114,17 +128,12 @@ def _samples(file: IO[bytes], start: int, end: int, depth: int) -> int:
         contents, position = file.tell(), position + length
         if length < 8 or position > end:
             raise BrokenContainer
-        if kind != _TO_SAMPLES[depth]:
+        if kind != path[0]:
             continue
-        if kind != b"stsz":
-            most = max(most, _samples(file, contents, position, depth + 1))
+        if len(path) == 1:
+            yield contents
         else:
-            file.seek(contents + 8)
-            (samples,) = struct.unpack(">I", file.read(4))
-            if samples > MAX_FRAMES:
-                raise TooManyFrames(MAX_FRAMES)
-            most = max(most, samples)
-    return most
+            yield from _boxes(file, contents + 4 * (kind == b"meta"), position, path[1:])
 
 
 def _tiff(file: IO[bytes], size: int) -> int:

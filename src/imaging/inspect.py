@@ -13,7 +13,7 @@ import msgspec
 
 from ..common.errors import ActiveContent, TooManyPixels, UndecodableImage, UnsupportedImageFormat
 from ..common.payload import Payload
-from ..models.image import FORMAT_BY_NAME, FORMATS, MAX_PAGES, Picture
+from ..models.image import FORMAT_BY_NAME, FORMATS, LONGEST_EDGE, MAX_PAGES, Picture
 from .colour import to_srgb
 from .containers import BrokenContainer, TooManyFrames, count_frames
 from .memory import MemoryBudget
@@ -21,7 +21,10 @@ from .sniff import hides_html, sniff
 from .vips import JPEG_SHRINKS, has_field, orientation_of, pyvips, source_of
 
 PLACEHOLDER_EDGE = 16  # pixels
-_MOST_SHRINK = 1_000_000  # times, that libvips does at once; what is wider still keeps some pixels more
+# What a pixel's width takes, as measured with pictures that wide: libvips holds hundreds of lines, with transparency
+# as floats.
+_COLUMN_BYTES = 1_300
+_TRANSPARENT_COLUMN_BYTES = 5_000
 
 # Loaders by format. An explicit loader, since libvips' own guess would also try the ones we do not accept.
 _LOADERS = {
@@ -47,6 +50,7 @@ class Header(msgspec.Struct, frozen=True):
     pages: int
     frames: int
     pixels: int
+    longest_edge: int
     orientation: int
     memory: int
 
@@ -78,6 +82,10 @@ class Inspector:
                 f"The picture has {header.pixels} pixels ({header.width} x {header.height}, {header.frames} frames); "
                 f"at most {self._max_pixels} are accepted."
             )
+        if header.longest_edge > LONGEST_EDGE:
+            raise TooManyPixels(
+                f"The picture has an edge of {header.longest_edge} pixels; at most {LONGEST_EDGE} are accepted."
+            )
         with self._memory.reserved(header.memory), _translated(name):
             return _measure(header, payload)
 
@@ -104,11 +112,13 @@ def _read_header(name: str, payload: Payload) -> Header:
     pages = image.get("n-pages") if has_field(image, "n-pages") else 1
     frames = max(counted or 1, pages)
     pixels = image.width * image.height * frames
+    sizes = [(image.width, image.height)]
     if pages > 1 and name not in _STACKED:
         if pages > MAX_PAGES:
             raise TooManyFrames(MAX_PAGES)
         loaded = (_load(name, payload, page=page) for page in range(pages))
-        pixels = sum(page.width * page.height for page in loaded)
+        sizes = [(page.width, page.height) for page in loaded]
+        pixels = sum(width * height for width, height in sizes)
     return Header(
         format=name,
         width=image.width,
@@ -116,9 +126,11 @@ def _read_header(name: str, payload: Payload) -> Header:
         pages=pages,
         frames=frames,
         pixels=pixels,
+        longest_edge=max(map(max, sizes)),
         # libheif has turned the picture already.
         orientation=1 if name == "avif" else orientation_of(image),
-        memory=pixels * _decoder_bytes(name, image, interlaced=has_field(image, "interlaced")),
+        memory=pixels * _decoder_bytes(name, image, interlaced=has_field(image, "interlaced"))
+        + image.width * (_TRANSPARENT_COLUMN_BYTES if image.hasalpha() else _COLUMN_BYTES),
     )
 
 
@@ -170,7 +182,7 @@ def _first_frame(header: Header, payload: Payload) -> pyvips.Image:
 
 def _miniature(image: pyvips.Image) -> pyvips.Image:
     """Average the picture into at most 16 x 16 pixels of sRGB, reading every line of it."""
-    factor = min(-(-max(image.width, image.height) // PLACEHOLDER_EDGE), _MOST_SHRINK)
+    factor = -(-max(image.width, image.height) // PLACEHOLDER_EDGE)
     # libvips repeats the last line until it has as many as there are to average: a hundred thousand times, say.
     across, down = min(factor, image.width), min(factor, image.height)
     if image.hasalpha():

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from typing import Any
 
 from ..common.payload import Payload
 
@@ -13,6 +14,15 @@ import pyvips
 # pyvips passes libvips' messages on to Python's logging. There the garbage collector may run, free a damaged picture,
 # and so make libvips say something while it is saying something, at which GLib ends the process.
 pyvips._remove_log_handler()
+
+
+def _to_text(string: Any) -> str:
+    return "" if string == pyvips.ffi.NULL else pyvips.ffi.string(string).decode(errors="replace")
+
+
+# Errors cite what stands in the picture, which need not be UTF-8. pyvips would fail to read such an error, therefore
+# never clear it, and fail at it again with each picture that comes after.
+pyvips.error._to_string = _to_text
 
 # A server sees each picture once, so libvips' cache of operations would only hold memory; and one thread a picture
 # costs least CPU, where there are as many pictures at work as there are cores.

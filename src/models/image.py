@@ -30,6 +30,7 @@ FORMAT_BY_NAME = {format_.name: format_ for format_ in FORMATS}
 EXTENSION_OF = {format_.content_type: format_.extension for format_ in FORMATS}
 CONTENT_TYPE_OF = {format_.extension: format_.content_type for format_ in FORMATS}
 
+LONGEST_EDGE = 65_535  # pixels, as of a JPEG or GIF; lines cost time however short they are
 MAX_FRAMES = 2_000  # of an animation
 MAX_PAGES = 200  # of a TIFF, or pictures in an AVIF: to find one takes the decoder as many steps as stand before it
 

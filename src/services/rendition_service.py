@@ -127,7 +127,8 @@ class RenditionService:
 
     def _render(self, original: Payload, image: Image, rendition: Rendition) -> Payload:
         pixels = image.width * image.height * image.frames
-        with self._memory.reserved(memory_of(image.content_type, pixels, rendition)):
+        longest_edge = max(image.width, image.height)
+        with self._memory.reserved(memory_of(image.content_type, pixels, longest_edge, rendition)):
             return Payload.of(render(original, image.content_type, rendition))
 
     async def _check_record(self, image: Image) -> None:

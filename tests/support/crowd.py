@@ -20,7 +20,8 @@ class Body(NamedTuple):
     def head(self) -> bytes:
         """Return a request for it up to its body."""
         fields = (
-            f"Host: localhost\r\nConnection: close\r\nContent-Type: {self.content_type}\r\nContent-Length: {len(self.data)}"
+            f"Host: localhost\r\nConnection: close\r\nContent-Type: {self.content_type}\r\n"
+            f"Content-Length: {len(self.data)}"
         )
         return f"POST /images HTTP/1.1\r\n{fields}\r\n\r\n".encode()
 

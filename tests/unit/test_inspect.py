@@ -7,7 +7,7 @@ from contextlib import closing
 from io import BytesIO
 
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from src.common import payload as payload_module
 from src.common.errors import TooManyPixels, UndecodableImage
@@ -15,7 +15,7 @@ from src.common.payload import SPOOL_LIMIT, Payload
 from src.imaging.inspect import Inspector
 from src.models.image import CONTENT_TYPE_OF, FORMAT_BY_NAME, MAX_FRAMES, Picture
 from tests.support.payloads import spooled
-from tests.support.pictures import ENCODERS, animation, encode, noise, pages, picture, turned
+from tests.support.pictures import ENCODERS, animation, canvas, encode, noise, pages, picture, turned
 
 INSPECTOR = Inspector(max_pixels=50_000_000)
 TURNED = ["jpeg", "png", "webp", "tiff", "avif"]  # GIF has no orientation
@@ -88,6 +88,21 @@ def test_a_placeholder_is_tiny_and_in_shape(shape: tuple[int, int]) -> None:
     factor = max(shape) / max(width, height)
     assert abs(width - shape[0] / factor) <= 1
     assert abs(height - shape[1] / factor) <= 1
+
+
+def test_every_line_counts_the_same() -> None:
+    """Of a picture with fewer lines than are averaged, too."""
+    image = Image.new("L", (320, 2))
+    image.paste(255, (0, 1, 320, 2))
+    assert inspect(encode(image, "png")).color in ("#7f7f7f", "#808080")
+
+
+@pytest.mark.parametrize("keyword", ["Créateur", "\x80\xff"])
+def test_text_in_a_png(keyword: str) -> None:
+    """Its keywords are Latin-1 (PNG specification, 11.3.3), and need not be UTF-8."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text(keyword, "Zoë")
+    assert inspect(encode(canvas(), "png", pnginfo=text)).width == 64
 
 
 def test_a_placeholder_keeps_transparency() -> None:

@@ -1,6 +1,7 @@
 """What libvips says of pictures on the way must neither end the process nor fill the log."""
 
 import logging
+import struct
 import subprocess
 import sys
 
@@ -62,4 +63,14 @@ def test_nothing_is_said_on_standard_error_either(capfd: pytest.CaptureFixture[s
     for name in ENCODERS:
         with pytest.raises(UndecodableImage):
             INSPECTOR.inspect(Payload.of(noise(60, 50, name)[:-300]))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("edge", [100_000_001, 1 << 31, (1 << 32) - 1])
+def test_nothing_is_said_of_a_size_that_is_none(edge: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """An AVIF says its size in 32 bits (ISO/IEC 23008-12, 6.5.3), more than libvips can pass on."""
+    data = bytearray(picture("avif"))
+    struct.pack_into(">I", data, data.index(b"ispe") + 8, edge)
+    with pytest.raises(UndecodableImage):
+        INSPECTOR.inspect(Payload.of(bytes(data)))
     assert capfd.readouterr().err == ""

@@ -11,11 +11,22 @@ import pytest
 from PIL import Image, ImageFile
 
 from src.common.errors import ActiveContent, ServiceError, TooManyPixels, UndecodableImage, UnsupportedImageFormat
-from src.common.payload import Payload
+from src.common.payload import SPOOL_LIMIT, Payload
 from src.imaging.inspect import Inspector
 from src.imaging.sniff import sniff
-from src.models.image import FORMAT_BY_NAME, MAX_FRAMES, MAX_PAGES, Picture
-from tests.support.pictures import ENCODERS, animation, avif_of, canvas, encode, noise, picture, png_bomb, tiff_of
+from src.models.image import FORMAT_BY_NAME, LONGEST_EDGE, MAX_FRAMES, MAX_PAGES, Picture
+from tests.support.pictures import (
+    ENCODERS,
+    animation,
+    avif_of,
+    canvas,
+    encode,
+    noise,
+    picture,
+    png_bomb,
+    tiff_of,
+    turned,
+)
 
 INSPECTOR = Inspector(max_pixels=2_000_000)
 PAGE = b"<html><script>alert(1)</script></html>"
@@ -170,6 +181,48 @@ def test_a_bomb_is_refused_by_its_header(edge: int) -> None:
     with pytest.raises(TooManyPixels, match=f"{edge * edge} pixels"), closing(Payload.of(data)) as payload:
         Inspector(max_pixels=50_000_000).inspect(payload)
     assert time.process_time() - started < 0.5
+
+
+@pytest.mark.parametrize("shape", [(LONGEST_EDGE, 760), (760, LONGEST_EDGE)], ids=["wide", "tall"])
+def test_long_pictures_cost_little(shape: tuple[int, int]) -> None:
+    """However long, a picture takes about as long as any other with as many pixels."""
+    started = time.process_time()
+    assert Inspector(max_pixels=50_000_000).inspect(Payload.of(png_bomb(*shape))).width == shape[0]
+    assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png_bomb(LONGEST_EDGE + 1, 1),
+        png_bomb(1, LONGEST_EDGE + 1),
+        tiff_of([(1, 1), (LONGEST_EDGE + 1, 1)]),
+        tiff_of([(1, LONGEST_EDGE + 1), (1, 1)]),
+    ],
+    ids=["wide", "tall", "a wide page", "a tall page"],
+)
+def test_the_longest_edge(data: bytes) -> None:
+    with pytest.raises(TooManyPixels, match="edge of 65536 pixels; at most 65535"), closing(Payload.of(data)) as it:
+        INSPECTOR.inspect(it)
+
+
+@pytest.mark.parametrize("value", [1 << 40, 1 << 60, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
+@pytest.mark.parametrize("padding", [0, SPOOL_LIMIT], ids=["in memory", "in a file"])
+def test_a_bigtiff_that_leads_nowhere(padding: int, value: int) -> None:
+    """Its offsets and counts have 64 bits: more than any file can be sought to."""
+    head = b"II+\0\x08\0\0\0"
+    assert is_refused(head + struct.pack("<QQ", value, 0) + bytes(padding))
+    assert is_refused(head + struct.pack("<QQ", 16, value) + bytes(padding))
+
+
+def test_an_error_that_cites_what_is_no_text() -> None:
+    """It must not stay behind, and be what all that comes after it fails at."""
+    whole = turned("avif", 6)
+    assert whole.count(b"irot") == 1
+    for _ in range(2):
+        with pytest.raises(UndecodableImage):
+            inspect(whole.replace(b"irot", b"iro\xe8"))
+        assert inspect(whole).width == 48
 
 
 @pytest.mark.parametrize("name", ENCODERS)
