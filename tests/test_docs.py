@@ -152,6 +152,14 @@ def test_the_walk_can_fail() -> None:
     assert not matches('{"a":"…","b":1}', '{"a":"xyz","b":2}')
 
 
+def test_the_tests_that_security_names_exist() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    named = re.findall(r"`((?:tests/[a-z0-9]+/)?test_[a-z0-9_*]+\.py)`", text)
+    assert len(named) > 20
+    for name in named:
+        assert list(ROOT.glob(name if "/" in name else f"tests/**/{name}")), name
+
+
 def test_decisions_are_numbered_pages_with_a_reason() -> None:
     pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
     assert [page.name[:4] for page in pages] == [f"{number:04}" for number in range(1, len(pages) + 1)]

@@ -5,6 +5,7 @@ Browsers let a page send what an HTML form could without asking us; and a page w
 """
 
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ def refuse_foreign_page(request: Request) -> None:
         raise OriginRefused(f"CORS_ALLOW_ORIGINS does not name the origin {origin[:100]}.")
 
 
+@lru_cache(maxsize=64)  # there are few, and this is done for every request
 def _is_local(host: str) -> bool:
     with suppress(ValueError):
         name = urlsplit(f"//{host}").hostname or ""
@@ -39,6 +41,7 @@ def _is_local(host: str) -> bool:
     return False
 
 
+@lru_cache(maxsize=64)
 def _host_of(url: str) -> str | None:
     with suppress(ValueError):
         return urlsplit(url).netloc
