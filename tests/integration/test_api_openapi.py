@@ -1,7 +1,7 @@
 """`GET /openapi.json`: a valid OpenAPI 3.1 document of the routes as they are, which real answers match."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -24,6 +24,7 @@ from src.services.link_service import utc_now
 from tests.support.api import raw, uploaded
 from tests.support.forms import post
 from tests.support.pictures import picture, png_bomb
+from tests.support.tokens import AUTH, bearer, token
 
 pytestmark = pytest.mark.anyio
 
@@ -47,22 +48,52 @@ OPERATIONS = {
     ("get", "/readyz"),
     ("get", "/limits"),
 }
-# What an operation may answer, also when a store fails.
+# What an operation may answer, also when a store fails. With tokens 401 too, where a scope is asked for.
 STATUSES = {
-    ("get", "/images"): {200, 400, 502, 503},
-    ("post", "/images"): {200, 201, 400, 409, 413, 415, 422, 502, 503},
-    ("get", "/images/{image_id}"): {200, 304, 400, 404, 502, 503},
-    ("get", "/images/{image_id}/content"): {302, 400, 403, 404, 502, 503},
-    ("patch", "/images/{image_id}"): {200, 400, 404, 412, 413, 415, 502, 503},
-    ("delete", "/images/{image_id}"): {204, 400, 404, 502, 503},
-    ("post", "/images/delete"): {200, 400, 409, 413, 415, 422, 502, 503},
-    ("post", "/uploads"): {201, 400, 409, 413, 415, 422, 502, 503},
-    ("get", "/uploads/{image_id}"): {200, 400, 404, 502, 503},
-    ("delete", "/uploads/{image_id}"): {204, 400, 404, 409, 502, 503},
-    ("post", "/uploads/{image_id}/complete"): {200, 201, 400, 404, 409, 413, 415, 422, 502, 503},
-    ("get", "/tags"): {200, 400, 502, 503},
-    ("get", "/usage"): {200, 400, 502, 503},
-    ("get", "/readyz"): {200, 502, 503},
+    ("get", "/images"): {200, 400, 403, 429, 431, 502, 503},
+    ("post", "/images"): {200, 201, 400, 403, 408, 409, 413, 415, 422, 429, 431, 502, 503},
+    ("get", "/images/{image_id}"): {200, 304, 400, 403, 404, 429, 431, 502, 503},
+    ("get", "/images/{image_id}/content"): {302, 400, 403, 404, 429, 431, 502, 503},
+    ("patch", "/images/{image_id}"): {200, 400, 403, 404, 408, 412, 413, 415, 429, 431, 502, 503},
+    ("delete", "/images/{image_id}"): {204, 400, 403, 404, 429, 431, 502, 503},
+    ("post", "/images/delete"): {200, 400, 403, 408, 409, 413, 415, 422, 429, 431, 502, 503},
+    ("post", "/uploads"): {201, 400, 403, 408, 409, 413, 415, 422, 429, 431, 502, 503},
+    ("get", "/uploads/{image_id}"): {200, 400, 403, 404, 429, 431, 502, 503},
+    ("delete", "/uploads/{image_id}"): {204, 400, 403, 404, 409, 429, 431, 502, 503},
+    ("post", "/uploads/{image_id}/complete"): {200, 201, 400, 403, 404, 409, 413, 415, 422, 429, 431, 502, 503},
+    ("get", "/tags"): {200, 400, 403, 429, 431, 502, 503},
+    ("get", "/usage"): {200, 400, 403, 429, 431, 502, 503},
+    ("get", "/readyz"): {200, 400, 431, 502, 503},
+    ("get", "/healthz"): {200, 400, 431},
+    ("get", "/limits"): {200, 400, 431},
+}
+
+
+# Which scope an operation takes, where anybody is asked for one.
+SCOPES = {
+    **dict.fromkeys(
+        [
+            ("get", "/images"),
+            ("get", "/images/{image_id}"),
+            ("get", "/images/{image_id}/content"),
+            ("get", "/uploads/{image_id}"),
+            ("get", "/tags"),
+            ("get", "/usage"),
+        ],
+        "images:read",
+    ),
+    **dict.fromkeys(
+        [
+            ("post", "/images"),
+            ("patch", "/images/{image_id}"),
+            ("delete", "/images/{image_id}"),
+            ("post", "/images/delete"),
+            ("post", "/uploads"),
+            ("delete", "/uploads/{image_id}"),
+            ("post", "/uploads/{image_id}/complete"),
+        ],
+        "images:write",
+    ),
 }
 
 
@@ -72,6 +103,16 @@ async def document(client: httpx.AsyncClient) -> dict[str, Any]:
     assert answer.headers["content-type"] == "application/json"
     made: dict[str, Any] = answer.json()
     return made
+
+
+@pytest.fixture
+async def guarded(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a token, of an application that asks for one."""
+    services = build_services(Settings.from_environment({"DATA_DIR": str(tmp_path / "guarded"), **AUTH}))
+    transport = httpx.ASGITransport(create_app(services))
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        yield client
+    await services.close()
 
 
 def operation(document: Mapping[str, Any], method: str, path: str) -> dict[str, Any]:
@@ -101,8 +142,18 @@ def check(document: Mapping[str, Any], schema: Mapping[str, Any], body: Any) -> 
     assert set(body) <= set(properties(document, schema))
 
 
+def check_headers(described: Mapping[str, Any], answer: httpx.Response) -> None:
+    for name, header in described["headers"].items():
+        assert header["description"]
+        assert name in answer.headers or not header["required"]
+        if name in answer.headers:
+            value = int(answer.headers[name]) if header["schema"]["type"] == "integer" else answer.headers[name]
+            jsonschema.Draft202012Validator(header["schema"]).validate(value)
+
+
 def check_answer(document: Mapping[str, Any], answer: httpx.Response, method: str, path: str) -> None:
     described = operation(document, method, path)["responses"][str(answer.status_code)]
+    check_headers(described, answer)
     if not answer.content:
         assert not described.get("content")
         return
@@ -185,6 +236,7 @@ async def test_no_parameter_can_be_null(document: dict[str, Any]) -> None:
     ("method", "path", "header"),
     [
         *[(method, path, "Idempotency-Key") for method, path in sorted(OPERATIONS) if method == "post"],
+        ("get", "/images/{image_id}", "If-None-Match"),
         ("patch", "/images/{image_id}", "If-Match"),
     ],
 )
@@ -215,6 +267,7 @@ async def test_every_json_body_is_in_it(
         assert set(schema["properties"]) == set(get_type_hints(model))
         assert all(member["description"] for member in schema["properties"].values())
         assert schema["required"] == required
+        assert schema["additionalProperties"] is False
 
 
 async def test_a_merge_patch_has_no_defaults(document: dict[str, Any]) -> None:
@@ -240,12 +293,53 @@ async def test_every_body_of_an_upload_is_in_it(document: dict[str, Any]) -> Non
 async def test_every_status_is_in_it(document: dict[str, Any], entry: tuple[str, str]) -> None:
     """Those of a store that fails too: clients are made from this."""
     responses = operation(document, *entry)["responses"]
-    assert STATUSES[entry] <= {int(status) for status in responses}
+    assert {int(status) for status in responses} == STATUSES[entry]
     for status, response in responses.items():
         assert response["description"]
         if int(status) >= 400:
             (media_type,) = response["content"]
             assert media_type == "application/problem+json"
+
+
+async def test_nobody_is_asked_for_a_token_in_open_mode(document: dict[str, Any]) -> None:
+    assert "securitySchemes" not in document["components"]
+    for entry in OPERATIONS:
+        assert "security" not in operation(document, *entry)
+        assert "401" not in operation(document, *entry)["responses"]
+
+
+async def test_tokens_are_in_it_where_they_are_asked_for(guarded: httpx.AsyncClient) -> None:
+    document = (await guarded.get("/openapi.json")).json()
+    OpenAPIV31SpecValidator(document).validate()
+    (name, scheme) = document["components"]["securitySchemes"].popitem()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    assert OPERATIONS - set(SCOPES) == {("get", "/healthz"), ("get", "/readyz"), ("get", "/limits")}
+    for entry in OPERATIONS:
+        described = operation(document, *entry)
+        statuses = {int(status) for status in described["responses"]}
+        if entry not in SCOPES:
+            assert "security" not in described
+            assert statuses == STATUSES[entry]
+            continue
+        # A signed link will do instead.
+        others = [{}] if entry == ("get", "/images/{image_id}/content") else []
+        assert described["security"] == [{name: [SCOPES[entry]]}, *others]
+        assert statuses == STATUSES[entry] | {401}
+
+
+@pytest.mark.parametrize("entry", SCOPES, ids=" ".join)
+async def test_real_refusals_of_tokens_match(guarded: httpx.AsyncClient, entry: tuple[str, str]) -> None:
+    document = (await guarded.get("/openapi.json")).json()
+    method, path = entry
+    read_only = bearer(token("ann", "images:read"))
+    nothing = bearer(token("ann", "profile"))
+    for headers, status in (({}, 401), (bearer("x"), 401), (nothing, 403), (read_only, 403)):
+        if headers == read_only and SCOPES[entry] == "images:read":
+            continue
+        answer = await guarded.request(method, path.format(image_id="x"), headers=headers)
+        assert answer.status_code == status
+        check_answer(document, answer, method, path)
+        assert "WWW-Authenticate" in answer.headers
 
 
 async def test_real_answers_match(document: dict[str, Any], client: httpx.AsyncClient) -> None:
@@ -382,6 +476,24 @@ async def test_real_requests_match(document: dict[str, Any]) -> None:
     check(document, content["application/json"]["schema"], {"image_data": "R0lG", "tags": ["a", "b"], "width": 1})
     with pytest.raises(jsonschema.ValidationError):
         check(document, content["application/json"]["schema"], {"tags": ["a"]})
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/images", {"image_data": "R0lG", "tags": "a,b", "description": None, "on_duplicate": None, "width": None}),
+        ("/uploads", {"content_type": "image/png", "size": 1.0, "tags": None, "filename": None, "sha256": None}),
+    ],
+)
+async def test_null_and_tags_as_one_text_are_in_it(
+    document: dict[str, Any], client: httpx.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    content = operation(document, "post", path)["requestBody"]["content"]
+    check(document, content["application/json"]["schema"], body)
+    answer = await client.post(path, json=body)
+    assert answer.status_code in (201, 415)  # this is no picture
+    form = operation(document, "post", "/images")["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert "null" not in json.dumps(resolved(document, form))
 
 
 async def test_problems_are_described(document: dict[str, Any]) -> None:

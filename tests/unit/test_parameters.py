@@ -264,6 +264,16 @@ def test_all_faults_are_named_at_once(model: type[msgspec.Struct]) -> None:
     assert fields_refused(model, values) == set(values)
 
 
+@pytest.mark.parametrize(("number", "size"), [(1.0, 1), (1e6, 1_000_000)])
+def test_a_whole_number_is_an_integer_however_json_spells_it(number: float, size: int) -> None:
+    assert read(NewUploadFields, {"size": [number]}).size == size
+
+
+@pytest.mark.parametrize("number", [1.5, 0.0, -1.0, 1e300])
+def test_another_number_is_none(number: float) -> None:
+    assert fields_refused(NewUploadFields, {"size": [number]}) == {"size"}
+
+
 @pytest.mark.parametrize(("model", "name"), NUMBERS)
 @pytest.mark.parametrize(
     "text", ["", " ", " 1", "+1", "1_0", "0x1", "one", "-1", "0", "1.5", "1e400", "９", "9" * 5_000]
