@@ -22,7 +22,7 @@ from src.models.claim import Claim
 from src.models.image import Image
 from src.models.page import ImageQuery
 from src.models.upload import Upload
-from src.models.usage import TagQuery
+from src.models.usage import Quota, TagQuery
 from src.repositories.dynamodb_claims import DynamoDbClaimRepository
 from src.repositories.dynamodb_client import Table
 from src.repositories.dynamodb_images import DynamoDbImageRepository
@@ -87,7 +87,7 @@ class CountingTable(Table):
         )
         return {name: int(value["N"]) for name, value in answer["Attributes"].items()}
 
-    async def write(self, operations: Sequence[Item]) -> None:
+    async def write(self, operations: Sequence[Item], *, attempts: int = 1) -> None:
         items = []
         for operation in operations:
             item = {"TableName": self._name}
@@ -131,6 +131,13 @@ async def count(table: CountingTable) -> None:
     await row("change of the description", repository.replace(tagged, described := _described(tagged)))
     await row("change of one of 3 tags", repository.replace(described, retagged))
     await row("delete with 3 tags", repository.remove(tagged.image_id))
+    quota = DynamoDbImageRepository(table, quota=Quota(images=1_000_000, bytes=1 << 40))
+    await quota.add(_image(()))
+    await row("with a quota: upload without tags", quota.add(bounded := _image(())))
+    await row("... to look whether there is room", quota.usage("ann"))
+    await row("... delete without tags", quota.remove(bounded.image_id))
+    await row("delete without tags", repository.remove(plain.image_id))
+    await repository.add(plain)
     claims, claim = DynamoDbClaimRepository(table), _claim()
     await row("an Idempotency-Key: to take it", claims.take(claim))
     await row("upload without tags, with the key", repository.add(_image(()), claim=claim))

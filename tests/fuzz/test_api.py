@@ -38,7 +38,7 @@ SEED = int(os.environ.get("FUZZ_SEED", "1"))
 CASES = 2_500  # in each mode, at least
 # What is only reached by whoever has found something, and has something to send.
 REACHED = {200, 201, 204, 302, 304, 400, 403, 404, 405, 409, 412, 413, 415, 422}
-MOST_GROWTH = 8 * 1024 * 1024  # bytes; it is less than one
+MOST_GROWTH = 8 * 1024 * 1024  # bytes; it is one or two
 
 # Every kind of body that is a picture: one that is, or a few bytes.
 for content_type, data in PICTURES.items():
