@@ -1,7 +1,7 @@
 """`/objects/...`: the bytes behind a signed link, as S3 would serve them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from email.utils import format_datetime
 
 from starlette.requests import Request
@@ -51,7 +51,15 @@ async def serve_object(request: Request) -> Response:
     chunks = services.objects.read(info.key, start, end)
     if end - start <= AT_ONCE:
         return Response(b"".join([chunk async for chunk in chunks]), status_code=status, headers=headers)
-    return StreamingResponse(chunks, status_code=status, headers=headers)
+    # It may have been deleted since its head was read, which can be answered until the first byte is sent.
+    first = await anext(chunks)
+    return StreamingResponse(_again(first, chunks), status_code=status, headers=headers)
+
+
+async def _again(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in rest:
+        yield chunk
 
 
 def _headers(info: ObjectInfo, parameters: Mapping[str, str], life: int) -> dict[str, str]:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from src.repositories.ports import ObjectInfo, ObjectStore
 from src.services.link_service import LinkService
 from tests.support.api import assert_problem, uploaded
 from tests.support.pictures import noise, picture
@@ -139,6 +140,24 @@ async def test_ranges_of_something_large(client: httpx.AsyncClient) -> None:
     for start, end in ((0, len(data)), (300_000, 1_700_000), (1_000_000, 1_000_010), (len(data) - 262_145, len(data))):
         served = await client.get(url, headers={"Range": f"bytes={start}-{end - 1}"})
         assert (served.status_code, served.content) == (206, data[start:end])
+
+
+@pytest.mark.parametrize("data", [DATA, noise(900, 900)], ids=["small", "large"])
+async def test_an_object_is_deleted_while_it_is_asked_for(
+    app: Starlette, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    """Between its head and its first byte it is gone: that is no connection that breaks off."""
+    url = await link_of(client, data)
+    objects: ObjectStore = app.state.services.objects
+    head = objects.head
+
+    async def deleted_right_after(key: str) -> ObjectInfo:
+        info = await head(key)
+        await objects.delete(key)
+        return info
+
+    monkeypatch.setattr(objects, "head", deleted_right_after)
+    assert_problem(await client.get(url), 404, "object_not_found")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
