@@ -47,6 +47,7 @@ check_access() {
 }
 
 choose_home() {
+    api_origin=""
     # One that reads other formats than the one of old, or another endpoint for some service, is of no use here.
     export AWS_PAGER="" AWS_CLI_AUTO_PROMPT=off AWS_CLI_ERROR_FORMAT=legacy DISABLE_DEPRECATION_NOTICE=1
     unset AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL_DYNAMODB
@@ -67,6 +68,7 @@ choose_home() {
         fi
         # The function may reach the emulator under another name than clients do.
         : "${S3_PUBLIC_ENDPOINT:=$AWS_ENDPOINT_URL}"
+        find_api_origin
         # LocalStack knows Retain only, and takes the other for Delete.
         template="$scratch/template.yaml"
         sed 's/RetainExceptOnCreate/Retain/' "$root/infra/template.yaml" >"$template"
@@ -77,6 +79,17 @@ choose_home() {
     fi
     : "${AWS_REGION:=${AWS_DEFAULT_REGION:-$("${aws[@]}" configure get region 2>/dev/null || echo us-east-1)}}"
     export AWS_REGION AWS_DEFAULT_REGION=$AWS_REGION
+}
+
+# Set $api_origin to where clients find the emulator's APIs: with * for an API's id, where each has a name of its own.
+find_api_origin() {
+    local host=${AWS_ENDPOINT_URL#*://}
+    host=${host%%/*}
+    case ${host%%:*} in
+        localhost | 127.0.0.1) host="*.execute-api.localhost${host#"${host%%:*}"}" ;;
+        localhost.localstack.cloud) host="*.execute-api.$host" ;;
+    esac
+    api_origin=${AWS_ENDPOINT_URL%%://*}://$host
 }
 
 # Run the AWS command line. Its output is in $answer then, and if it fails, what it says of that in $problem.
@@ -275,12 +288,13 @@ find_api_logs_role() {
 
 # deploy_stack PARAMETERS: those that are not given stay as they were.
 deploy_stack() {
-    local parameters="$scratch/parameters.json"
+    local parameters="$scratch/parameters.json" origins=${CORS_ALLOW_ORIGINS:-}
+    origins=${origins//[[:space:]]/}
     # There are secrets among them, and everybody on this machine can read the arguments of a process.
     (
         umask 077
         printf '%s\0' "BucketName=$BUCKET_NAME" "CreateBucket=$create_bucket" "TableName=$TABLE_NAME" \
-            "CreateTable=$create_table" "$@" | "$build_python" -c \
+            "CreateTable=$create_table" "ApiOrigin=$api_origin" "CorsAllowOrigins=$origins" "$@" | "$build_python" -c \
             'import json, sys; json.dump(sys.stdin.read().split("\0")[:-1], sys.stdout)' >"$parameters"
     )
     call cloudformation deploy --stack-name "$STACK_NAME" --template-file "$template" --capabilities CAPABILITY_IAM \
@@ -321,20 +335,13 @@ remove_former_artifact() {
 find_api() {
     must "find the API" cloudformation describe-stacks --stack-name "$STACK_NAME" --output text \
         --query "Stacks[0].[Outputs[?OutputKey=='ApiId']|[0].OutputValue, Outputs[?OutputKey=='ApiUrl']|[0].OutputValue, Outputs[?OutputKey=='FunctionLogs']|[0].OutputValue, Outputs[?OutputKey=='Access']|[0].OutputValue]"
-    local id rest
+    local id
     IFS=$'\t' read -r id api_url log_group now_access <<<"$answer"
     probe_url=$api_url
     [ -n "${AWS_ENDPOINT_URL:-}" ] || return 0
     api_url=${AWS_ENDPOINT_URL%/}/_aws/execute-api/$id/$STAGE_NAME
     probe_url=$api_url
-    rest=${AWS_ENDPOINT_URL#*://}
-    rest=${rest%%/*}
-    case ${rest%%:*} in
-        localhost | 127.0.0.1) rest=localhost${rest#"${rest%%:*}"} ;;
-        localhost.localstack.cloud) ;;
-        *) return 0 ;;
-    esac
-    api_url=${AWS_ENDPOINT_URL%%://*}://$id.execute-api.$rest/$STAGE_NAME
+    [[ $api_origin != *"*"* ]] || api_url=${api_origin/\*/$id}/$STAGE_NAME
 }
 
 # check_api PATH EXPECTED: it has to answer with that, soon.
@@ -399,15 +406,13 @@ artifact=$("$build_python" "$root/scripts/artifact.py" "$LAMBDA_RUNTIME" "$ARCHI
 # The code needs the bucket to lie in. A function that there is stays as it is until then.
 [ "$bucket_exists" = true ] || deploy_stack
 upload_artifact "$artifact"
-origins=${CORS_ALLOW_ORIGINS:-}
 deploy_stack "ArtifactBucket=$BUCKET_NAME" "ArtifactKey=$artifact_key" "CreateApiLogsRole=$create_api_logs_role" \
     "FunctionName=$FUNCTION_NAME" "ApiName=$API_NAME" "StageName=$STAGE_NAME" "HandlerName=$HANDLER_NAME" \
     "LambdaRuntime=$LAMBDA_RUNTIME" "Architecture=$ARCHITECTURE" \
     "PresignedUrlExpiration=${PRESIGNED_URL_EXPIRATION:-}" "MaxImageSize=${MAX_IMAGE_SIZE:-}" \
     "MaxImagePixels=${MAX_IMAGE_PIXELS:-}" "S3PublicEndpoint=${S3_PUBLIC_ENDPOINT:-}" \
     "AllowAnonymous=${ALLOW_ANONYMOUS:-}" "LogLevel=${LOG_LEVEL:-}" "QuotaImages=${QUOTA_IMAGES:-}" \
-    "QuotaBytes=${QUOTA_BYTES:-}" "CorsAllowOrigins=${origins//[[:space:]]/}" \
-    ${access[@]+"${access[@]}"} "$@"
+    "QuotaBytes=${QUOTA_BYTES:-}" ${access[@]+"${access[@]}"} "$@"
 remove_former_artifact
 find_api
 check_api /healthz '"ok"'

@@ -85,12 +85,28 @@ def test_no_secret_is_shown() -> None:
     assert [name for name in hidden if name in str(TEMPLATE["Outputs"])] == []
 
 
-def test_pages_of_no_web_site_may_reach_the_bucket_unless_they_are_named() -> None:
+def test_pages_of_no_web_site_but_the_api_may_reach_the_bucket_unless_they_are_named() -> None:
     condition, cors, otherwise = RESOURCES["Bucket"]["Properties"]["CorsConfiguration"]
+    assert TEMPLATE["Conditions"][condition] == [RESOURCES["Api"]["Condition"], "HasApiOrigin"]  # or
+    assert otherwise == "AWS::NoValue"
+    own, (condition, named, otherwise) = cors["CorsRules"]
     assert TEMPLATE["Conditions"][condition] == [["CorsAllowOrigins", ""]]  # not equal
     assert otherwise == "AWS::NoValue"
-    (rule,) = cors["CorsRules"]
-    assert rule["AllowedOrigins"] == [",", "CorsAllowOrigins"]
+    assert named["AllowedOrigins"] == [",", "CorsAllowOrigins"]
+    # Else the same, but not equal even if the only origin that is named is the API's: rules have to be unique.
+    assert named == own | {"Id": named["Id"], "AllowedOrigins": named["AllowedOrigins"]}
+    assert named["Id"] != own["Id"]
+    assert own["AllowedMethods"] == ["GET", "HEAD", "POST"]
+
+
+def test_the_origin_that_may_reach_the_bucket_is_where_the_api_is() -> None:
+    own = RESOURCES["Bucket"]["Properties"]["CorsConfiguration"][1]["CorsRules"][0]
+    ((condition, on_an_emulator, on_aws),) = own["AllowedOrigins"]
+    assert condition == "HasApiOrigin"
+    assert TEMPLATE["Conditions"][condition] == [["ApiOrigin", ""]]  # not equal
+    assert TEMPLATE["Parameters"]["ApiOrigin"]["Default"] == ""
+    assert on_an_emulator == "ApiOrigin"
+    assert f"{on_aws}/${{StageName}}" == TEMPLATE["Outputs"]["ApiUrl"]["Value"]
 
 
 def test_every_parameter_without_a_default_is_given() -> None:

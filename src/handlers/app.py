@@ -10,8 +10,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ..bootstrap import Services, build_services
@@ -20,23 +19,18 @@ from ..common.config import Settings
 from ..common.errors import ServiceError
 from ..services.link_service import OBJECTS_PATH
 from .admission import UNBOUNDED, Allowances
-from .answers import prefix_of
 from .body_limits import BodyLimits
 from .changes import delete_image, delete_images, update_image
 from .content import get_content
 from .context import HEADERS, RequestContext, on_http_exception, on_service_error
 from .counts import get_usage, list_tags
+from .gallery import gallery_file, gallery_page
 from .health import healthz, limits, readyz
 from .images import get_image, list_images, upload
 from .object_forms import receive_form
 from .objects import serve_object
 from .openapi import docs_asset, docs_page, openapi_json
 from .uploads import cancel_upload, complete_upload, declare_upload, get_upload
-
-
-async def home(request: Request) -> Response:
-    return RedirectResponse(f"{prefix_of(request)}/docs")
-
 
 OPEN = "nobody is asked who they are, so whoever reaches the API may do everything (ALLOW_ANONYMOUS=1)"
 
@@ -82,7 +76,8 @@ ROUTES = (
     Route("/openapi.json", openapi_json, methods=["GET"]),
     Route("/docs", docs_page, methods=["GET"]),
     Route("/docs/{name}", docs_asset, methods=["GET"]),
-    Route("/", home, methods=["GET"]),
+    Route("/", gallery_page, methods=["GET"]),
+    Route("/gallery/{version}/{name}", gallery_file, methods=["GET"]),
 )
 
 # In the aws home, links lead to S3, and forms too.

@@ -33,8 +33,6 @@ from .parameters import Reader, query_values
 from .queries import ImageParameters, ListParameters
 from .schemas import Cursor, ImageList, LinkedImage, ListedImage, Problem
 
-THUMBNAIL = {"width": "320", "height": "320", "fit": "inside"}
-
 _PLAIN = ImageParameters()
 
 _list_parameters = Reader(ListParameters)
@@ -97,7 +95,7 @@ async def list_images(request: Request, caller: Caller) -> Response:
     headers = next_link(request, "/images", last_key)
     if "urls" in parameters.include:
         headers["Cache-Control"] = NO_STORE
-        images = [await _listed(request, image) for image in images]
+        images = [await _listed(request, image, parameters.thumbnail_size) for image in images]
     # As ImageList describes it.
     body = {"images": images, "count": len(images), "last_key": last_key}
     return json_response(body, headers=headers)
@@ -140,11 +138,12 @@ def _query(parameters: ListParameters) -> ImageQuery:
     )
 
 
-async def _listed(request: Request, image: Image) -> ListedImage:
+async def _listed(request: Request, image: Image, thumbnail_size: int) -> ListedImage:
     link = await link_for(request, image, _PLAIN)
+    rendition = {"width": str(thumbnail_size), "height": str(thumbnail_size), "fit": "inside"}
     # Made when it is first looked at.
     thumbnail = await services_of(request).contents.link(
-        image.image_id, THUMBNAIL, origin=origin_of(request), expires_at=link.expires_at
+        image.image_id, rendition, origin=origin_of(request), expires_at=link.expires_at
     )
     return ListedImage(
         **msgspec.structs.asdict(image), url=link.url, thumbnail_url=thumbnail.url, expires_at=link.expires_at

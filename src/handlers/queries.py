@@ -12,7 +12,7 @@ from ..common.ids import is_id
 from ..common.sigv4 import LONGEST_LIFE
 from ..models.image import Moment
 from ..models.page import DEFAULT_LIMIT, MAX_LIMIT, Order, TagMode
-from ..models.rendition import MAX_EDGE, Anchor, Fit, Position, RenditionFormat, Smart
+from ..models.rendition import DEFAULT_THUMBNAIL_SIZE, MAX_EDGE, Anchor, Fit, Position, RenditionFormat, Smart
 from ..models.usage import DEFAULT_TAG_LIMIT
 from .parameters import Wants
 
@@ -105,6 +105,11 @@ class ListParameters(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="`urls`: give each image `url`, `thumbnail_url` and `expires_at`."),
         Wants('"urls"', lambda values: _each(values, ("urls",)), many=True),
     ] = ()
+    thumbnail_size: Annotated[
+        RenditionEdge,
+        Meta(description="Pixels: the width and the height within which the picture at `thumbnail_url` lies."),
+        Wants(f"an integer from 1 to {MAX_EDGE}"),
+    ] = DEFAULT_THUMBNAIL_SIZE
 
 
 class TagParameters(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ import msgspec
 from .image import EXTENSION_OF, FORMAT_BY_NAME
 
 MAX_EDGE = 4_096  # pixels
+DEFAULT_THUMBNAIL_SIZE = 320
 
 Fit = Literal["cover", "contain", "inside", "fill"]
 Anchor = Literal["centre", "top", "right", "bottom", "left", "top-left", "top-right", "bottom-left", "bottom-right"]

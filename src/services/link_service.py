@@ -54,6 +54,14 @@ class LinkService:
         self._bucket = bucket
         self._now = now
 
+    @property
+    def storage_origin(self) -> str | None:
+        """The origin that links and forms lead to, where it is not the service's own."""
+        if self._public_endpoint is None:
+            return None
+        url = urlsplit(self._public_endpoint)
+        return f"{url.scheme}://{url.netloc}"
+
     def link(
         self,
         image: Image,

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from botocore.exceptions import ClientError, WaiterError
+from botocore.exceptions import WaiterError
 
 from tests.e2e import scenario
 from tests.support.deployment import RUNTIME, SYSTEM_PATH, VENV, Deployment
@@ -115,7 +115,10 @@ def test_again(deployment: Deployment, http: httpx.Client, tmp_path: Path) -> No
     before, secret = deployment.url, deployment.secret()
     (tmp_path / "aws").symlink_to(VENV / "bin" / "aws")
     origins = ["https://app.example.com", "https://other.example.com"]
-    assert allowed_origins(deployment) == []
+    scheme, _, host = deployment.url.removesuffix("/dev").partition("://")
+    own, owns = f"{scheme}://{host}", f"{scheme}://*.{host.partition('.')[2]}"
+    assert allowed_origins(deployment) == [owns]
+    assert [allows_upload(deployment, origin) for origin in (own, *origins)] == [True, False, False]
     deployment.deploy(
         PATH=f"{tmp_path}:{SYSTEM_PATH}", LOG_LEVEL="WARNING", CORS_ALLOW_ORIGINS=", ".join(origins), QUOTA_IMAGES="9"
     )
@@ -123,7 +126,9 @@ def test_again(deployment: Deployment, http: httpx.Client, tmp_path: Path) -> No
     assert deployment.secret() == secret
     with deployment.anonymous() as anybody:
         assert anybody.get("/images").status_code == 401
-    assert allowed_origins(deployment) == origins
+    assert allowed_origins(deployment) == [owns, *origins]
+    assert [allows_upload(deployment, origin) for origin in (own, *origins)] == [True, True, True]
+    assert not allows_upload(deployment, f"{own}.example.com")
     assert http.get(f"/images/{image['image_id']}").json()["sha256"] == image["sha256"]
     scenario.run(http)
     function = deployment.emulator.client("lambda").get_function_configuration(FunctionName=deployment.function)
@@ -136,14 +141,16 @@ def test_again(deployment: Deployment, http: httpx.Client, tmp_path: Path) -> No
 
 def allowed_origins(deployment: Deployment) -> list[str]:
     """Return the web sites whose pages may send files to the bucket."""
-    try:
-        cors = deployment.emulator.client("s3").get_bucket_cors(Bucket=deployment.bucket)
-    except ClientError as error:
-        assert error.response["Error"]["Code"] == "NoSuchCORSConfiguration"  # noqa: PT017
-        return []
-    (rule,) = cors["CORSRules"]
-    origins: list[str] = rule["AllowedOrigins"]
-    return origins
+    cors = deployment.emulator.client("s3").get_bucket_cors(Bucket=deployment.bucket)
+    return [origin for rule in cors["CORSRules"] for origin in rule["AllowedOrigins"]]
+
+
+def allows_upload(deployment: Deployment, origin: str) -> bool:
+    """Ask the bucket as a browser does, before it lets a page of that origin send a file."""
+    bucket = f"{deployment.emulator.url}/{deployment.bucket}/"
+    answer = httpx.options(bucket, headers={"Origin": origin, "Access-Control-Request-Method": "POST"})
+    assert answer.status_code in (200, 403)
+    return answer.headers.get("access-control-allow-origin") == origin
 
 
 def test_another_bucket(deployment: Deployment, http: httpx.Client) -> None:

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 
 from src.handlers.admission import guard_of
 from src.handlers.app import OBJECT_ROUTES, ROUTES
+from src.handlers.gallery import files_version
 from src.models.caller import ADMIN, READ, WRITE
 from tests.support.api import raw, uploaded
 from tests.support.homes import HOMES, home_app
@@ -134,6 +135,7 @@ REQUESTS: Mapping[str, Callable[[Home], Awaitable[Call]]] = {
         f"`GET {path}`": lambda _, path=path: _plain(Call("GET", path))
         for path in ("/healthz", "/readyz", "/limits", "/openapi.json", "/docs", "/docs/docs.js", "/")
     },
+    "`GET /gallery/v/main.js`": lambda _: _plain(Call("GET", f"/gallery/{files_version()}/main.js")),
     "`GET /objects/o` by a signed link": _signed_object,
     "`GET /objects/o`": _unsigned_object,
     "`POST /objects/` with a signed form": _form,
@@ -180,8 +182,9 @@ def test_the_table_is_whole() -> None:
 
 def test_what_takes_no_token_is_known() -> None:
     public = {route.path for route in (*ROUTES, *OBJECT_ROUTES) if guard_of(route.endpoint)[0] is None}
-    known = {"/healthz", "/readyz", "/limits", "/openapi.json", "/docs", "/docs/{name}", "/"}
-    assert public == known | {"/objects/", "/objects/{key:path}"}
+    known = {"/healthz", "/readyz", "/limits", "/openapi.json", "/docs", "/docs/{name}"}
+    pages = {"/", "/gallery/{version}/{name}"}
+    assert public == known | pages | {"/objects/", "/objects/{key:path}"}
     changes = [route for route in ROUTES if not (route.methods or set()) & {"GET"}]
     assert all(guard_of(route.endpoint)[0] == WRITE for route in changes)
 

@@ -217,6 +217,11 @@ async def test_every_cursor_is_taken(client: httpx.AsyncClient, images: list[dic
         ({"include": "everything"}, ["include"]),
         ({"include": "urls,everything"}, ["include"]),
         ({"include": ""}, ["include"]),
+        *[
+            ({"include": "urls", "thumbnail_size": value}, ["thumbnail_size"])
+            for value in ("0", "4097", "-1", "", "large", "1.5", "320x240", ["64", "64"])
+        ],
+        ({"thumbnail_size": "0"}, ["thumbnail_size"]),
         ({"created_after": "yesterday"}, ["created_after"]),
         ({"created_before": "2026-01-31T09:30:00"}, ["created_before"]),
         ({"tags": ",".join(map(str, range(21)))}, ["tags"]),

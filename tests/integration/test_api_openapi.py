@@ -29,7 +29,7 @@ from tests.support.tokens import AUTH, bearer, token
 pytestmark = pytest.mark.anyio
 
 # Nobody calls these by hand: links lead to the one, browsers to the others.
-UNDESCRIBED = {"/objects/{key:path}", "/openapi.json", "/docs", "/docs/{name}", "/"}
+UNDESCRIBED = {"/objects/{key:path}", "/openapi.json", "/docs", "/docs/{name}", "/", "/gallery/{version}/{name}"}
 OPERATIONS = {
     ("get", "/images"),
     ("post", "/images"),

@@ -39,10 +39,6 @@ async def test_the_next_page(client: httpx.AsyncClient) -> None:
     assert following.json()["count"] == 1
 
 
-async def test_the_home_page(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/")).headers["location"] == "/dev/docs"
-
-
 async def test_the_documentation_works_there(client: httpx.AsyncClient) -> None:
     """Its references are relative, and the document's paths begin at the prefix."""
     page = await client.get("/docs")

@@ -28,8 +28,8 @@ DATA = picture("png", 640, 480)
 OLD, NEW = "an old key of at least 16", "a new key of at least 16"
 
 
-async def listed(client: httpx.AsyncClient) -> list[dict[str, Any]]:
-    answer = await client.get("/images", params={"include": "urls"})
+async def listed(client: httpx.AsyncClient, **params: str) -> list[dict[str, Any]]:
+    answer = await client.get("/images", params={"include": "urls", **params})
     assert answer.status_code == 200, answer.text
     images: list[dict[str, Any]] = answer.json()["images"]
     return images
@@ -131,9 +131,36 @@ async def test_a_list_leads_to_thumbnails(client: httpx.AsyncClient, settings: S
     assert len(stored_files(settings)) == 6
 
 
-async def test_a_list_without_urls_has_no_thumbnails(client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize(
+    ("thumbnail_size", "pixels"), [("1", (1, 1)), ("100", (100, 75)), ("320", (320, 240)), ("4096", (640, 480))]
+)
+async def test_thumbnails_lie_within_the_size_that_was_asked_for(
+    client: httpx.AsyncClient, thumbnail_size: str, pixels: tuple[int, int]
+) -> None:
+    """Whatever their shape, and no picture is enlarged."""
+    await uploaded(client, DATA)
+    await uploaded(client, picture("png", 480, 640))
+    upright, wide = await listed(client, thumbnail_size=thumbnail_size)
+    for image, size in ((wide, pixels), (upright, pixels[::-1])):
+        served = await follow(client, image["thumbnail_url"])
+        assert PIL.Image.open(io.BytesIO(served.content)).size == size
+
+
+async def test_thumbnails_are_of_one_size_on_every_page(client: httpx.AsyncClient) -> None:
+    for _ in range(2):
+        await uploaded(client, DATA)
+    params = {"include": "urls", "thumbnail_size": "64", "limit": "1"}
+    first = await client.get("/images", params=params)
+    second = await client.get(first.links["next"]["url"])
+    for page in (first, second):
+        served = await follow(client, page.json()["images"][0]["thumbnail_url"])
+        assert PIL.Image.open(io.BytesIO(served.content)).size == (64, 48)
+
+
+@pytest.mark.parametrize("params", [{}, {"thumbnail_size": "64"}], ids=str)
+async def test_a_list_without_urls_has_no_thumbnails(client: httpx.AsyncClient, params: dict[str, str]) -> None:
     await uploaded(client)
-    (image,) = (await client.get("/images")).json()["images"]
+    (image,) = (await client.get("/images", params=params)).json()["images"]
     assert not {"url", "thumbnail_url", "expires_at"} & set(image)
 
 

@@ -26,6 +26,7 @@ from src.common import sigv4
 from src.common.config import Settings
 from src.handlers import fields, queries
 from src.handlers.app import OBJECT_ROUTES, ROUTES, create_app
+from src.handlers.gallery import files_version
 from src.handlers.openapi import document
 from tests.support.asgi import Answer, Headers, ask, path_of
 from tests.support.emulator import Emulator
@@ -226,14 +227,22 @@ def of_paths(home: Home) -> Iterator[Callable[[str], Request]]:
             continue
         for method in sorted(route.methods):
             options = {"PATCH": json_request("PATCH", "", {"tags": ["a"]})}.get(method, Request(method, ""))
-            pattern = re.sub(r"\{[^}]+\}", "{}", route.path)
+            pattern = re.sub(r"\{[^}]+\}", "{}", route.path.replace("{version}", files_version()))
             yield lambda text, options=options, pattern=pattern: options._replace(target=pattern.format(text))
             if method == "GET" and "image_id" in route.path:  # the id of something, and then more
                 for image_id in ids:
                     yield lambda text, pattern=pattern, image_id=image_id: Request(
                         "GET", pattern.format(image_id + text)
                     )
-    for pattern in ("/{}", "/images/{}/unknown", "/uploads/{}/unknown", "/docs/{}/x", "/{}/images", "/docs{}"):
+    for pattern in (
+        "/{}",
+        "/images/{}/unknown",
+        "/uploads/{}/unknown",
+        "/docs/{}/x",
+        "/{}/images",
+        "/docs{}",
+        "/gallery/{}/x",
+    ):
         yield lambda text, pattern=pattern: Request("GET", pattern.format(text))
 
 

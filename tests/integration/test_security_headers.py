@@ -14,6 +14,7 @@ from starlette.routing import Route
 from src.common import sigv4
 from src.common.config import Settings
 from src.handlers.app import OBJECT_ROUTES, ROUTES
+from src.handlers.gallery import files_version
 from src.models.image import EXTENSION_OF
 from tests.support.api import assert_problem, raw, uploaded
 from tests.support.images import make_image
@@ -26,6 +27,7 @@ ANY_ROUTE = sorted(
     {(method, route.path) for route in (*ROUTES, *OBJECT_ROUTES) for method in route.methods},
     key=lambda r: (r[1], r[0]),
 )
+PAGES = {"/", "/docs"}
 NOTHING = "default-src 'none'; frame-ancestors 'none'"
 EVIL = b"<!doctype html><script>alert(document.domain)</script>"
 
@@ -48,7 +50,8 @@ def directives(answer: httpx.Response) -> Mapping[str, list[str]]:
 async def working(app: Starlette, client: httpx.AsyncClient, method: str, path: str) -> httpx.Response:
     """Ask a route for something that it does."""
     image = await uploaded(client)
-    url, options = path.replace("{image_id}", image["image_id"]).replace("{name}", "docs.js"), dict[str, Any]()
+    url, options = path.replace("{image_id}", image["image_id"]), dict[str, Any]()
+    url = url.replace("docs/{name}", "docs/docs.js").replace("{version}/{name}", f"{files_version()}/main.js")
     match method, path:
         case "POST", "/images":
             options = raw(DATA)
@@ -74,7 +77,7 @@ async def working(app: Starlette, client: httpx.AsyncClient, method: str, path: 
 async def test_answers(app: Starlette, client: httpx.AsyncClient, method: str, path: str) -> None:
     answer = await working(app, client, method, path)
     assert answer.status_code < 400, answer.text
-    special = path == "/docs" or path.startswith("/objects/{")
+    special = path in PAGES or path.startswith("/objects/{")
     assert_headers(answer, policy=None if special else NOTHING)
 
 
@@ -147,7 +150,7 @@ class Page(HTMLParser):
             self.inline.append(data)
 
 
-async def test_the_policy_of_the_page(client: httpx.AsyncClient) -> None:
+async def test_the_policy_of_the_documentation(client: httpx.AsyncClient) -> None:
     """It lets scripts of our own run, and none that anybody could put into the page."""
     policy = directives(await client.get("/docs"))
     assert policy["default-src"] == ["'none'"]
@@ -159,10 +162,23 @@ async def test_the_policy_of_the_page(client: httpx.AsyncClient) -> None:
     assert allowed == {"'none'", "'self'", "data:"}
 
 
-async def test_the_page_needs_nothing_inline(client: httpx.AsyncClient) -> None:
-    page = Page((await client.get("/docs")).text)
-    assert page.inline == []
-    assert len(page.scripts) == 2
+async def test_the_policy_of_the_gallery(client: httpx.AsyncClient) -> None:
+    """It does not even let styles, nor texts that are taken for HTML, into the page."""
+    policy = directives(await client.get("/"))
+    assert policy.pop("img-src") == ["'self'", "data:", "blob:"]
+    assert policy.pop("require-trusted-types-for") == ["'script'"]
+    for name in ("script-src", "style-src", "connect-src", "base-uri"):
+        assert policy.pop(name) == ["'self'"]
+    assert policy.pop("trusted-types") == ["'none'"]
+    assert policy.keys() == {"default-src", "form-action", "frame-ancestors"}
+    assert all(sources == ["'none'"] for sources in policy.values())
+
+
+@pytest.mark.parametrize(("path", "scripts"), [("/docs", 2), ("/", 1)])
+async def test_a_page_needs_nothing_inline(client: httpx.AsyncClient, path: str, scripts: int) -> None:
+    page = Page((await client.get(path)).text)
+    assert set(page.inline) <= {"base"}  # the gallery's is the service's own, by its policy
+    assert len(page.scripts) == scripts
     for script in page.scripts:
         answer = await client.get(f"http://testserver/{script}")
         assert answer.headers["content-type"].startswith("text/javascript")
@@ -171,7 +187,7 @@ async def test_the_page_needs_nothing_inline(client: httpx.AsyncClient) -> None:
 
 async def test_no_other_answer_is_a_page(app: Starlette, client: httpx.AsyncClient) -> None:
     for method, path in ANY_ROUTE:
-        if path != "/docs":
+        if path not in PAGES:
             answer = await working(app, client, method, path)
             assert "html" not in answer.headers.get("content-type", ""), path
             assert "xml" not in answer.headers.get("content-type", ""), path

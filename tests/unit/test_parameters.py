@@ -79,6 +79,7 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Callable[[Any], bool]]] = {
         "limit": lambda value: 1 <= value <= 100,
         "last_key": is_id,
         "include": lambda value: set(value) == {"urls"},
+        "thumbnail_size": is_rendition_edge,
     },
     ImageParameters: {
         "width": is_rendition_edge,
@@ -108,6 +109,7 @@ MANY = {"tags", "exclude_tags", "include"}
 SINGLE = [(model, name) for model, name in FIELDS if name not in MANY]
 NUMBERS = [
     (ListParameters, "limit"),
+    (ListParameters, "thumbnail_size"),
     (ImageParameters, "expires_in"),
     (ImageParameters, "width"),
     (ImageParameters, "height"),
@@ -138,6 +140,7 @@ BAD: dict[type[msgspec.Struct], dict[str, str]] = {
         "limit": "101",
         "last_key": "{}",
         "include": "everything",
+        "thumbnail_size": "4097",
     },
     ImageParameters: {
         "width": "0",
@@ -289,9 +292,11 @@ def test_a_word_is_no_integer(model: type[msgspec.Struct], name: str, text: str)
     assert fields_refused(model, {name: [text]}) == {name}
 
 
-@pytest.mark.parametrize(("name", "value"), [("limit", 1), ("limit", 100)])
-def test_the_bounds_of_limit(name: str, value: int) -> None:
-    assert read(ListParameters, {name: [str(value)]}).limit == value
+@pytest.mark.parametrize(
+    ("name", "value"), [("limit", 1), ("limit", 100), ("thumbnail_size", 1), ("thumbnail_size", 4_096)]
+)
+def test_the_bounds_of_a_number(name: str, value: int) -> None:
+    assert getattr(read(ListParameters, {name: [str(value)]}), name) == value
 
 
 def test_the_bounds_of_a_life() -> None:

@@ -1,0 +1,204 @@
+/** The gallery: puts its parts together. */
+
+import { Address, NO_FILTERS } from "./address.js";
+import { Api, isAbort } from "./api.js";
+import { Bulk, SelectionBar } from "./bulk.js";
+import { Collection } from "./collection.js";
+import { ask, showHelp } from "./dialogs.js";
+import { byId, h, isTyping, toast, toastError } from "./dom.js";
+import { Filters } from "./filters.js";
+import { bytes, pictures } from "./format.js";
+import { Grid, thumbnailSize } from "./grid.js";
+import { UploadPanel } from "./upload_panel.js";
+import { Uploads } from "./uploads.js";
+import { Viewer } from "./viewer.js";
+
+const SOON = 300; // milliseconds in which several uploads may end, before the list is looked at again
+
+const api = new Api(async (problem) => {
+  const isNew = problem.code === "token_missing";
+  await ask({
+    title: "Sign in",
+    text: isNew ? "This service asks who you are." : `Your token does not work any more: ${problem.message}`,
+    fields: [
+      { name: "token", label: "Token", type: "password", required: true, hint: "It is kept until this tab is closed." },
+    ],
+    action: "Sign in",
+    must: true,
+    submit: ({ token }) => api.trySigningIn(token.trim()),
+  });
+});
+const address = new Address();
+const collection = new Collection(api, thumbnailSize());
+const grid = new Grid(byId("grid"), collection, address);
+const bulk = new Bulk(api, collection);
+const selection = new SelectionBar(grid, bulk, () => api.mayWrite);
+const uploads = new Uploads(api, () => address.filters.user);
+new UploadPanel(byId("uploads"), uploads, { tag: (ids) => bulk.tag(ids) });
+const viewer = new Viewer(api, collection, address, bulk, { onClose: (id) => grid.focus(id) });
+const filters = new Filters(api, address, {
+  toggle: byId("filter-toggle"),
+  panel: byId("filters"),
+  active: byId("active"),
+});
+
+function list() {
+  collection.reset(address.filters);
+  showUsage();
+}
+
+async function showUsage() {
+  try {
+    const { user } = address.filters;
+    const { body } = await api.call("GET", "usage", { query: user ? { user_id: user } : {} });
+    byId("usage").textContent = `${pictures(body.images)}, ${bytes(body.bytes)}`;
+  } catch {
+    byId("usage").textContent = ""; // the list says what is wrong
+  }
+}
+
+/** Say what there is to say below the pictures. It is a new element each time: one that moved would be a shift. */
+function showNotice() {
+  const { isComplete, isLoading, error } = collection;
+  byId("grid").setAttribute("aria-busy", String(isLoading));
+  byId("notice").replaceWith(h("div", { id: "notice", class: "notice", hidden: !isComplete && !error }, ...noticed()));
+}
+
+function noticed() {
+  const { items, isComplete, error } = collection;
+  const button = (text, run) => h("button", { type: "button", onclick: run }, text);
+  if (error) return [h("p", { role: "alert" }, error.message), button("Try again", () => collection.more())];
+  if (!isComplete) return [];
+  if (items.length) return [h("p", { class: "quiet" }, pictures(items.length))];
+  if (address.hasFilters) return [h("p", {}, "No picture is like that."), button("Show all", () => address.filter(NO_FILTERS))];
+  if (!api.mayWrite) return [h("p", {}, "No pictures yet.")];
+  return [h("p", {}, "No pictures yet. Drop some here, paste one, or"), button("upload some", choose)];
+}
+
+function showSigned() {
+  byId("sign-out").hidden = !api.token;
+  byId("upload").hidden = !api.mayWrite;
+}
+
+const choose = () => byId("files").click();
+
+function upload(files) {
+  if (files.length && api.mayWrite) uploads.add(files);
+}
+
+let timer;
+function uploaded() {
+  clearTimeout(timer);
+  timer = setTimeout(async () => {
+    try {
+      const count = await collection.newer();
+      if (!count && address.hasFilters && !uploads.isBusy) {
+        toast("What was uploaded is not among what is shown.", {
+          action: { label: "Show all", run: () => address.filter(NO_FILTERS) },
+        });
+      }
+    } catch (error) {
+      if (!isAbort(error)) toastError(error);
+    }
+    showUsage();
+    filters.learn(collection.items);
+    filters.refresh();
+  }, SOON);
+}
+
+/** Return all files that are dropped, those in directories too. */
+async function dropped({ items, files }) {
+  const entries = Array.from(items, (item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) return files;
+  return (await Promise.all(entries.map(filesIn))).flat();
+}
+
+async function filesIn(entry) {
+  if (entry.isFile) return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) {
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!some.length) return found;
+    found.push(...(await Promise.all(some.map(filesIn))).flat());
+  }
+}
+
+function listenForFiles() {
+  byId("upload").addEventListener("click", choose);
+  byId("files").addEventListener("change", ({ target }) => {
+    upload([...target.files]);
+    target.value = ""; // so that the same file may be chosen again
+  });
+  let inside = 0; // elements that the drag has entered and not left
+  const hasFiles = (event) => event.dataTransfer?.types.includes("Files") && api.mayWrite;
+  addEventListener("dragenter", (event) => {
+    if (!hasFiles(event)) return;
+    inside += 1;
+    byId("drop").hidden = false;
+  });
+  addEventListener("dragleave", (event) => {
+    if (!hasFiles(event)) return;
+    inside -= 1;
+    byId("drop").hidden = inside > 0 ? false : true;
+  });
+  addEventListener("dragover", (event) => {
+    if (hasFiles(event)) event.preventDefault();
+  });
+  addEventListener("drop", async (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    inside = 0;
+    byId("drop").hidden = true;
+    try {
+      upload(await dropped(event.dataTransfer));
+    } catch (error) {
+      toastError(error);
+    }
+  });
+  addEventListener("paste", (event) => upload([...(event.clipboardData?.files ?? [])]));
+}
+
+function onKey(event) {
+  if (isTyping(event.target) || document.querySelector("dialog[open]") || event.altKey) return;
+  if (event.key === "a" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    grid.selectAll();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey) return;
+  const actions = {
+    "?": showHelp,
+    f: () => filters.toggle(),
+    u: () => api.mayWrite && choose(),
+    t: () => selection.tag(),
+    Delete: () => selection.delete(),
+    Escape: () => grid.clearSelection(),
+  };
+  if (!actions[event.key]) return;
+  event.preventDefault();
+  actions[event.key]();
+}
+
+address.addEventListener("filters", list);
+collection.addEventListener("loading", showNotice);
+collection.addEventListener("grown", () => {
+  showNotice();
+  filters.learn(collection.items);
+});
+collection.addEventListener("changed", () => {
+  showNotice();
+  showUsage();
+});
+uploads.addEventListener("done", uploaded);
+api.addEventListener("signed", showSigned);
+byId("help").addEventListener("click", showHelp);
+byId("sign-out").addEventListener("click", () => {
+  api.token = null;
+  location.reload();
+});
+addEventListener("keydown", onKey);
+listenForFiles();
+showSigned();
+list();
+viewer.show();

@@ -1,0 +1,45 @@
+"""Fixtures of the browser tests: the gallery of a server of one's own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.support.browser import Gallery, chromium
+from tests.support.server import Server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    # For a module, and not for all of them: while it runs, no test of coroutines can in the same process.
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A server with nothing in it."""
+    with Server(tmp_path / "data") as server:
+        yield server
+
+
+@pytest.fixture
+def open_gallery(browser: Browser) -> Iterator[Callable[..., Gallery]]:
+    """Make galleries, with the arguments of Gallery, that are checked and closed at the end of the test."""
+    galleries: list[Gallery] = []
+
+    def make(url: str, *storages: str, **context: Any) -> Gallery:
+        galleries.append(Gallery(browser, url, *storages, **context))
+        return galleries[-1]
+
+    yield make
+    for gallery in galleries:
+        gallery.close()
+
+
+@pytest.fixture
+def gallery(open_gallery: Callable[..., Gallery], own_server: Server) -> Gallery:
+    """The gallery of `own_server`, not opened yet."""
+    return open_gallery(own_server.url)
