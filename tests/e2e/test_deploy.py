@@ -85,7 +85,10 @@ def test_callers_need_a_token(deployment: Deployment) -> None:
 def test_links_within_the_service(http: httpx.Client) -> None:
     """The stage is part of them."""
     image = upload(http)
-    assert http.get("/").headers["location"] == "/dev/docs"
+    gallery = http.get("/")
+    assert '<base href="/dev/">' in gallery.text
+    script = re.search(r'<script type="module" src="(.*?)">', gallery.text)[1]  # type: ignore[index]
+    assert http.get(f"/{script}").headers["content-type"].startswith("text/javascript")
     assert "SwaggerUIBundle" in http.get("/docs/docs.js").text
     assert http.get("/openapi.json").json()["servers"] == [{"url": "/dev"}]
     assert upload(http)["image_id"] > image["image_id"]
