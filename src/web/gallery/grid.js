@@ -11,7 +11,7 @@ const LOW = 130; // on a phone
 const PHONE = 600; // at most this wide
 const AROUND = 600; // pixels above and below the screen that are in the document too
 const AHEAD = 2_000; // pixels before the end where more is loaded
-const SETTLED = 80; // milliseconds in the document after which a tile's picture is asked for
+const AT_ONCE = 8; // thumbnails that are asked for: who scrolls fast must not have the service make all that pass by
 const RETRIES = [1_000, 4_000, 15_000]; // milliseconds until a thumbnail that failed is tried again
 
 export const rowHeight = (width) => (width <= PHONE ? LOW : TALL);
@@ -27,6 +27,7 @@ export class Grid extends EventTarget {
   #address;
   #rows = new Rows();
   #tiles = new Map(); // by the image's id: those that are in the document
+  #loader = new Loader();
   #width = 0;
   #anchor = null; // where a range of selected ones begins
   #isAwaitingFrame = false;
@@ -152,7 +153,7 @@ export class Grid extends EventTarget {
   }
 
   #add(image) {
-    const tile = new Tile(image, this.#collection, this.#address.linkTo(image.image_id));
+    const tile = new Tile(image, this.#collection, this.#loader, this.#address.linkTo(image.image_id));
     tile.mark(this.selected.has(image.image_id));
     this.#tiles.set(image.image_id, tile);
     return tile;
@@ -237,20 +238,23 @@ export class Grid extends EventTarget {
 class Tile {
   #thumbnail;
   #collection;
+  #loader;
   #tries = 0;
   #timer;
+  #loaded = () => {};
 
-  constructor(image, collection, href) {
+  constructor(image, collection, loader, href) {
     this.image = image;
     this.index = -1;
     this.#collection = collection;
+    this.#loader = loader;
     this.#thumbnail = h("img", { alt: "", decoding: "async", draggable: "false", onload: () => this.#shown(), onerror: () => this.#failed() });
     this.link = h("a", { href }, this.#thumbnail);
     this.checkbox = h("input", { type: "checkbox", tabindex: "-1" });
     this.element = h("li", { class: "tile", "data-id": image.image_id }, this.link, this.checkbox);
     this.element.style.backgroundColor = image.color;
     if (image.placeholder) this.element.style.backgroundImage = `url("${image.placeholder}")`;
-    this.#timer = setTimeout(() => this.#load(), SETTLED);
+    loader.add(this);
   }
 
   place(index, collection, x, y, width, height) {
@@ -273,32 +277,73 @@ class Tile {
     this.checkbox.checked = isSelected;
   }
 
-  /** Leave the document; a picture that is still on its way is not waited for. */
+  /** Leave the document. A thumbnail that is on its way goes on: the service is at it anyhow. */
   release() {
     clearTimeout(this.#timer);
-    this.#tries = RETRIES.length;
-    this.#thumbnail.removeAttribute("src");
+    this.#loader.remove(this);
     this.element.remove();
   }
 
-  async #load() {
+  /** Get the thumbnail; resolves when it is there, or failed. */
+  async load() {
     try {
       const url = await this.#collection.thumbnail(this.image, this.#tries > 1);
-      if (this.element.isConnected) this.#thumbnail.src = url;
+      await new Promise((resolve) => {
+        this.#loaded = resolve;
+        this.#thumbnail.src = url;
+      });
     } catch (error) {
       if (!isAbort(error)) this.#failed();
     }
   }
 
   #shown() {
+    this.#loaded();
     this.element.classList.add("shown");
     this.element.classList.remove("broken");
   }
 
   #failed() {
+    this.#loaded();
     if (!this.element.isConnected) return;
     this.element.classList.add("broken");
-    if (this.#tries < RETRIES.length) this.#timer = setTimeout(() => this.#load(), RETRIES[this.#tries]);
+    if (this.#tries < RETRIES.length) this.#timer = setTimeout(() => this.#loader.add(this), RETRIES[this.#tries]);
     this.#tries += 1;
+  }
+}
+
+/** Loads the thumbnails of tiles, some at a time: first those on the screen, from its top, then what is nearest to it. */
+class Loader {
+  #waiting = new Set();
+  #underWay = 0;
+
+  add(tile) {
+    this.#waiting.add(tile);
+    queueMicrotask(() => this.#next()); // when all that come together have their places
+  }
+
+  remove(tile) {
+    this.#waiting.delete(tile);
+  }
+
+  async #next() {
+    if (this.#underWay === AT_ONCE || !this.#waiting.size) return;
+    const tile = this.#nearest();
+    this.#waiting.delete(tile);
+    this.#underWay += 1;
+    await tile.load();
+    this.#underWay -= 1;
+    this.#next();
+  }
+
+  #nearest() {
+    let [nearest, least] = [null, Infinity];
+    for (const tile of this.#waiting) {
+      const { top, bottom } = tile.element.getBoundingClientRect();
+      const distance = Math.max(0, top - innerHeight, -bottom);
+      const isNearer = distance < least || (distance === least && tile.index < nearest.index);
+      if (isNearer) [nearest, least] = [tile, distance];
+    }
+    return nearest;
   }
 }
