@@ -65,7 +65,7 @@ class Gallery:
         """Go to the gallery; wait until the list is there, unless it can't be."""
         self.page.goto(f"{self.url}{query}")
         if is_settled:
-            self.page.locator("#grid[aria-busy=false]").wait_for()
+            self.page.locator("#grid[aria-busy=false]").wait_for(state="attached")
         return self
 
     def close(self) -> None:

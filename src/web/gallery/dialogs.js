@@ -98,7 +98,7 @@ export function showHelp() {
     h(
       "div",
       { class: "actions" },
-      h("button", { type: "button", class: "primary", onclick: () => dialog.close() }, "Close"),
+      h("button", { type: "button", class: "primary", autofocus: true, onclick: () => dialog.close() }, "Close"),
     ),
   );
   document.body.append(dialog);
