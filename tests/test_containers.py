@@ -187,7 +187,7 @@ def test_services_ask_for_tokens_if_the_caller_says_so(service: str) -> None:
     ours = re.compile(r"(AUTH|QUOTA|RATE|CORS|URL_SIGNING|MAX|PRESIGNED)_")
     expected = {variable.name for variable in VARIABLES if ours.match(variable.name)}
     assert {name for name in expected if name not in environment or environment[name] is not None} == set()
-    assert environment["ALLOW_ANONYMOUS"] == "1"
+    assert environment["ALLOW_ANONYMOUS"] == "localhost"
 
 
 @pytest.mark.parametrize("service", OURS)

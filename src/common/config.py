@@ -206,9 +206,10 @@ VARIABLES = (
         "ALLOW_ANONYMOUS",
         "allow_anonymous",
         "",
-        _choice("1"),
+        _choice("1", "localhost"),
         "`1`: without tokens, listen on an address that is not loopback although anybody who reaches it may do "
-        "everything",
+        "everything; `localhost`: the same, for a container whose port is published on loopback: requests to other "
+        "host names are refused",
     ),
     Variable(
         "CORS_ALLOW_ORIGINS",
@@ -297,6 +298,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         """Whether nobody is asked who they are."""
         return self.auth_secret is None and self.auth_jwks_url is None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is for those on this machine alone."""
+        return self.is_open and self.allow_anonymous != "1"
 
 
 def _check_together(values: Mapping[str, Any]) -> None:

@@ -39,6 +39,7 @@ ServiceError
 │   ├── TooManyRequests
 │   └── TooManyUploads
 ├── QuotaExceeded               the owner has as much as one may have
+├── TooManyRenditions           an image has as many as one may have
 ├── Overloaded                  more is waiting than is worth waiting for
 ├── KeysUnavailable             what tokens are verified with can't be had
 ├── InternalError               what nobody foresaw
@@ -285,6 +286,11 @@ class TooManyUploads(LimitReached):
 class QuotaExceeded(ServiceError):
     code = "quota_exceeded"
     title = "The owner's quota is used up"
+
+
+class TooManyRenditions(ServiceError):
+    code = "too_many_renditions"
+    title = "The image has too many renditions"
 
 
 class Overloaded(ServiceError):

@@ -1,7 +1,7 @@
 """Who may come in: the token of a request, the scope that an operation takes, and how much one caller may ask for."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from ipaddress import ip_address, ip_network
 from typing import Any, Protocol
@@ -145,12 +145,13 @@ def principal_of(request: Request, caller: Caller) -> str:
 
 def address_of(request: Request) -> str:
     """Return by whom requests are counted that say nothing else; of IPv6 by network, all of which one may have."""
-    host = request.client.host if request.client else ""
-    with suppress(ValueError):
-        address = ip_address(host)
-        if address.version == 6 and not address.ipv4_mapped:
-            host = str(ip_network((address, 64), strict=False))
-    return f"address {host}"
+    try:
+        address = ip_address(request.client.host if request.client else "")
+    except ValueError:
+        return "address unknown"  # a proxy that is trusted may say anything
+    if address.version == 4:
+        return f"address {address}"
+    return f"address {address.ipv4_mapped or ip_network((int(address), 64), strict=False)}"
 
 
 def guard_of(operation: Any) -> tuple[Scope | None, bool]:

@@ -33,6 +33,7 @@ from .openapi import docs_asset, docs_page, openapi_json
 from .uploads import cancel_upload, complete_upload, declare_upload, get_upload
 
 OPEN = "nobody is asked who they are, so whoever reaches the API may do everything (ALLOW_ANONYMOUS=1)"
+OPEN_LOCALLY = "nobody is asked who they are, and requests to other host names than localhost are refused"
 
 CORS_REQUEST_HEADERS = (
     "Authorization",
@@ -147,4 +148,4 @@ def from_environment() -> Starlette:
     """Build the application as the environment says: what a server process runs."""
     settings = Settings.from_environment(os.environ)
     logging.configure(settings.log_level)
-    return create_app(build_services(settings), is_local=settings.is_open and not settings.allow_anonymous)
+    return create_app(build_services(settings), is_local=settings.is_local)

@@ -101,7 +101,7 @@ async def delete_images(request: Request, caller: Caller) -> Response:
         result=tuple[Deletion, ...],
         commits=False,
         is_final=lambda results: all(result.status != "failed" for result in results),
-        scope=caller.user_id,
+        scope=caller.namespace,
     )
     deleted = sum(result.status == "deleted" for result in results)
     return json_response(Deletions(results=results, deleted=deleted))

@@ -10,7 +10,7 @@ from ..models.link import Link
 from ..models.rendition import RenditionFormat, RenditionRequest
 from ..services.rendition_plan import negotiated_format
 from .admission import needs_link_or
-from .answers import origin_of, services_of
+from .answers import NO_STORE, origin_of, services_of
 from .openapi import IMAGE_ID, STORE_PROBLEMS, spec
 from .parameters import Reader, query_values
 from .queries import ContentParameters, ImageParameters, RenditionParameters
@@ -52,6 +52,8 @@ async def get_content(request: Request, caller: Caller | None) -> Response:
         ends = await services.contents.verify(image_id, {name: str(value) for name, (value,) in values.items()})
     image = await services.images.get(image_id, owner=owner)
     rendition = await _rendition(request, image, parameters)
+    # What one user's token opens is not for the next one in the same browser.
+    is_for_all = caller is None or services.authentication.is_open
     link = services.links.link(
         image,
         origin=origin_of(request),
@@ -65,7 +67,7 @@ async def get_content(request: Request, caller: Caller | None) -> Response:
         headers={
             "Location": link.url,
             # Whoever follows a cached answer still has the other half of the link's life.
-            "Cache-Control": f"private, max-age={link.life // 2}",
+            "Cache-Control": f"private, max-age={link.life // 2}" if is_for_all else NO_STORE,
             **varies(parameters),
         },
     )

@@ -13,6 +13,7 @@ from .queries import Tags, UserId
 
 MAX_EDGE = 1 << 31  # of a picture
 MAX_DELETIONS = 100
+LONGEST_ID = 36  # characters; what is longer is none of ours
 MAX_SIZE = 1 << 40  # of a file, to be read as a number; how large one may be is a setting
 
 Filename = Annotated[str, Meta(min_length=1, max_length=validation.MAX_FILENAME_LENGTH)]
@@ -138,9 +139,9 @@ class DeleteFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The JSON body of `POST /images/delete`."""
 
     image_ids: Annotated[
-        tuple[str, ...],
+        tuple[Annotated[str, Meta(max_length=LONGEST_ID)], ...],  # the answer repeats them, and may be kept for a day
         Meta(min_length=1, max_length=MAX_DELETIONS, description="One that is repeated counts once."),
-        Wants(f"a list of 1 to {MAX_DELETIONS} image ids"),
+        Wants(f"a list of 1 to {MAX_DELETIONS} image ids of at most {LONGEST_ID} characters"),
     ]
 
 

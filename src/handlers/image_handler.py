@@ -44,9 +44,10 @@ def _is_emulated(settings: Settings) -> bool:
 
 
 def _refuse_open_api(settings: Settings) -> None:
-    if not settings.is_open or _is_emulated(settings):
+    if not settings.is_open or settings.use_localstack:
         return
-    if not settings.allow_anonymous:
+    # An endpoint may be something else than an emulator, such as one of a private network.
+    if settings.allow_anonymous != "1" and not _is_emulated(settings):
         raise ConfigurationError(
             "AUTH_SECRET, AUTH_JWKS_URL: got neither: nobody is asked who they are, so whoever reaches the API may do "
             "everything (ALLOW_ANONYMOUS=1 allows that)"

@@ -69,7 +69,7 @@ async def upload(request: Request, caller: Caller) -> Response:
                 fingerprint,
                 lambda claim: services.images.upload(new, claim=claim),
                 result=Outcome,
-                scope=caller.user_id,
+                scope=caller.namespace,
             )
     return image_response(request, outcome)
 

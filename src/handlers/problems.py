@@ -18,6 +18,7 @@ STATUS: Mapping[type[ServiceError], int] = {
     errors.OriginRefused: 403,
     errors.LinkRefused: 403,
     errors.QuotaExceeded: 403,
+    errors.TooManyRenditions: 403,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.RequestTimeout: 408,

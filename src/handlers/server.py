@@ -23,7 +23,7 @@ from ..bootstrap import build_services
 from ..common import logging
 from ..common.config import Settings
 from ..common.errors import ConfigurationError, StoreError
-from .app import OPEN, from_environment
+from .app import OPEN, OPEN_LOCALLY, from_environment
 from .http_protocol import BoundedHttpProtocol
 
 log = stdlib_logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     logging.configure(settings.log_level)
     listener = _bind(settings)
     if settings.is_open and not ip_address(listener.getsockname()[0]).is_loopback:
-        log.warning(OPEN)
+        log.warning(OPEN_LOCALLY if settings.is_local else OPEN)
     asyncio.run(_try(settings))
     _spool_beside_the_data(settings)
     config = uvicorn.Config(

@@ -60,7 +60,7 @@ async def declare_upload(request: Request, caller: Caller) -> Response:
         fingerprint_of("declare_upload", new),
         lambda claim: services.uploads.declare(new, claim=claim),
         result=Upload,
-        scope=caller.user_id,
+        scope=caller.namespace,
     )
     request.state.image_id = upload.image_id
     headers = {"Location": f"{prefix_of(request)}/uploads/{upload.image_id}", "Cache-Control": NO_STORE}
@@ -131,7 +131,7 @@ async def complete_upload(request: Request, caller: Caller) -> Response:
             fingerprint_of("complete_upload", image_id),
             lambda claim: services.uploads.complete(image_id, owner=caller.owner, claim=claim),
             result=Outcome,
-            scope=caller.user_id,
+            scope=caller.namespace,
         )
     return image_response(request, outcome)
 

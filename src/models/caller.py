@@ -24,6 +24,11 @@ class Caller(msgspec.Struct, frozen=True):
         """The one whose images alone the caller sees and touches; None if that is everybody's."""
         return None if self.scope == ADMIN else self.user_id
 
+    @property
+    def namespace(self) -> str:
+        """Where the caller's Idempotency-Keys are: one who sees less must not get an admin's answers again."""
+        return self.user_id if self.owner else f"{self.user_id} {ADMIN}"  # no user id has a blank
+
     def may(self, scope: Scope) -> bool:
         """Tell whether the caller may do what takes this scope."""
         return self.scope is not None and SCOPES.index(self.scope) >= SCOPES.index(scope)

@@ -8,6 +8,9 @@ from .image import EXTENSION_OF, FORMAT_BY_NAME
 
 MAX_EDGE = 4_096  # pixels
 DEFAULT_THUMBNAIL_SIZE = 320
+# What is kept of one image: who may look at it could have as many made as there are sizes.
+MOST_RENDITIONS = 200
+MOST_RENDITION_BYTES = 256 * 1024 * 1024
 
 Fit = Literal["cover", "contain", "inside", "fill"]
 Anchor = Literal["centre", "top", "right", "bottom", "left", "top-left", "top-right", "bottom-left", "bottom-right"]

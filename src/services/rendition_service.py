@@ -10,12 +10,27 @@ import os
 from concurrent.futures import Executor
 from contextlib import closing
 
-from ..common.errors import ImageNotFound, InvalidRequest, ObjectNotFound, Overloaded, StoreFailed, UndecodableImage
+from ..common.errors import (
+    ImageNotFound,
+    InvalidRequest,
+    ObjectNotFound,
+    Overloaded,
+    StoreFailed,
+    TooManyRenditions,
+    UndecodableImage,
+)
 from ..common.payload import Payload
 from ..imaging.memory import MemoryBudget
 from ..imaging.render import memory_of, render
 from ..models.image import Image, original_key
-from ..models.rendition import Rendition, RenditionRequest, rendition_key, renditions_prefix
+from ..models.rendition import (
+    MOST_RENDITION_BYTES,
+    MOST_RENDITIONS,
+    Rendition,
+    RenditionRequest,
+    rendition_key,
+    renditions_prefix,
+)
 from ..repositories.ports import ImageRepository, ObjectStore
 from .garbage import discard
 from .rendition_plan import plan
@@ -52,7 +67,8 @@ class RenditionService:
     async def ensure(self, image: Image, request: RenditionRequest) -> str:
         """Return the object key of a rendition, made first if need be; of requests at once, one makes it.
 
-        Raises InvalidRequest if it would be too large, Overloaded, ImageNotFound if the image is deleted meanwhile.
+        Raises InvalidRequest if it would be too large, TooManyRenditions, Overloaded, ImageNotFound if the image is
+        deleted meanwhile.
         """
         rendition = plan(image, request)
         if rendition.pixels > self._max_pixels:
@@ -91,9 +107,19 @@ class RenditionService:
             try:
                 # As many as there are threads: an upload to be verified must not wait behind all of them.
                 async with self._at_once:
+                    await self._check_room(image)
                     await self._make(key, image, rendition)
             finally:
                 self._waiting -= 1
+
+    async def _check_room(self, image: Image) -> None:
+        """Raise TooManyRenditions if no more are kept. Some that are made at the same time may come in besides."""
+        count = total = 0
+        async for rendition in self._objects.list(renditions_prefix(image.image_id)):
+            count += 1
+            total += rendition.size
+        if count >= MOST_RENDITIONS or total >= MOST_RENDITION_BYTES:
+            raise TooManyRenditions(f"The image has {count} renditions of {total} bytes already.")
 
     async def _make(self, key: str, image: Image, rendition: Rendition) -> None:
         try:

@@ -91,7 +91,7 @@ def test_the_prefix_is_in_every_link(http: httpx.Client) -> None:
     assert page.links["next"]["url"].startswith(f"{prefix}/images?")
     following = http.get(page.links["next"]["url"].removeprefix(prefix))
     assert following.json()["images"][0]["image_id"] != page.json()["images"][0]["image_id"]
-    assert http.get("/").headers["location"] == f"{prefix}/docs"
+    assert f'<base href="{prefix or "."}/">' in http.get("/").text
     assert http.get("/openapi.json").json()["servers"] == [{"url": prefix or "/"}]
     assert http.get("/docs").text.startswith("<!doctype html>")
     assert "SwaggerUIBundle" in http.get("/docs/docs.js").text
@@ -224,11 +224,18 @@ def test_a_cold_start_imports_no_other_sdk(environment: dict[str, str]) -> None:
     assert modules & {"boto3", "botocore", "uvicorn", "click", "pydantic", "PIL"} == set()
 
 
+def test_an_open_start_says_so(environment: dict[str, str]) -> None:
+    """An endpoint need not be an emulator's."""
+    done = start(environment, "import src.handlers.image_handler")
+    assert done.returncode == 0
+    assert "nobody is asked who they are" in json.loads(done.stderr.splitlines()[0])["message"]
+
+
 def test_a_start_that_fails_says_why(environment: dict[str, str]) -> None:
     for name, value in (("AWS_SECRET_ACCESS_KEY", ""), ("MAX_IMAGE_SIZE", "x"), ("AWS_ENDPOINT_URL", "")):
         done = start(environment | {name: value}, "import src.handlers.image_handler")
         assert done.returncode != 0
-        line = json.loads(done.stderr.splitlines()[0])
-        assert line["message"] == "the start failed"
+        lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+        (line,) = [line for line in lines if line["message"] == "the start failed"]
         # Without an emulator's endpoint it is AWS itself, where anybody may reach the API.
         assert (name if name != "AWS_ENDPOINT_URL" else "ALLOW_ANONYMOUS") in line["traceback"]

@@ -139,6 +139,14 @@ def test_an_open_service_answers_to_each_of_its_names(server: Server, host: str)
     assert server.http.get("/images", headers={"Host": host}).status_code == 200
 
 
+def test_an_open_service_in_a_container_answers_to_its_own_name_alone(tmp_path: Path) -> None:
+    """It listens on all addresses there, and the port is published on loopback."""
+    with Server(tmp_path / "data", environment={"HOST": "0.0.0.0", "ALLOW_ANONYMOUS": "localhost"}) as server:
+        assert server.http.get("/images", headers={"Host": "localhost:8000"}).status_code == 200
+        assert server.http.get("/images", headers={"Host": "evil.example.com"}).status_code == 403
+        assert "other host names than localhost are refused" in server.log.read_text()
+
+
 def test_others_answer_to_any_name(tmp_path: Path) -> None:
     """As behind a proxy; whoever may call is asked for a token, or is meant to be anybody."""
     elsewhere = {"Host": "images.example.com"}

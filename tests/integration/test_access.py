@@ -407,3 +407,23 @@ async def test_without_authentication_tokens_are_not_looked_at(client: httpx.Asy
     """As a proxy may add a header of its own."""
     for value in ("Bearer x", "Basic eDp5", "AWS4-HMAC-SHA256 Credential=x"):
         assert (await client.get("/images", headers={"Authorization": value})).status_code == 200
+
+
+async def test_an_admin_s_answers_are_not_given_again_to_who_is_none(home: Home) -> None:
+    """A key is good for a day, and in that time its user may have lost a scope."""
+    upload = await home.upload()
+    call = Call("POST", f"/uploads/{upload['image_id']}/complete", {"headers": {"Idempotency-Key": "k"}})
+    first = await call.send(home, bearer(token(OTHER, ADMIN)))
+    assert first.status_code == 201
+    assert (await call.send(home, bearer(token(OTHER, ADMIN)))).json() == first.json()
+    assert (await call.send(home, bearer(token(OTHER, WRITE)))).status_code == 404
+
+
+async def test_no_cache_keeps_what_a_token_opened(home: Home) -> None:
+    """The next one in the same browser may be somebody else."""
+    image = await home.image()
+    path = f"/images/{image['image_id']}/content"
+    for scope in (WRITE, ADMIN):
+        answer = await home.client.get(path, headers=bearer(token(OWNER, scope)))
+        assert (answer.status_code, answer.headers["cache-control"]) == (302, "private, no-store")
+    assert "max-age" in (await home.client.get(await home.signed(image))).headers["cache-control"]

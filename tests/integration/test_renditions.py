@@ -12,6 +12,7 @@ import pytest
 
 from src.common.errors import ImageNotFound, OutcomeUnknown, StoreUnavailable
 from src.models.rendition import renditions_prefix
+from src.services import rendition_service
 from tests.support.api import assert_problem
 from tests.support.faults import Fault
 from tests.support.pictures import animation, picture
@@ -34,7 +35,7 @@ async def test_the_order_of_things(home: Home) -> None:
     image = await home.upload()
     data = await home.follow(image)
     assert PIL.Image.open(io.BytesIO(data)).size == (16, 12)
-    assert home.calls == ["get", "head", "fetch", "put", "get"]
+    assert home.calls == ["get", "head", "list", "fetch", "put", "get"]
     (key,) = home.stored("renditions")
     assert key.startswith(renditions_prefix(image.image_id))
 
@@ -54,6 +55,22 @@ async def test_many_different_ones_at_once(home: Home) -> None:
     await asyncio.gather(*(home.follow(image, width=str(width)) for image in images for width in range(8, 24)))
     assert home.calls.count("put") == 48
     assert len(home.stored("renditions")) == 48
+
+
+@pytest.mark.parametrize(("name", "most"), [("MOST_RENDITIONS", 3), ("MOST_RENDITION_BYTES", None)])
+async def test_an_image_has_room_for_so_many(
+    home: Home, monkeypatch: pytest.MonkeyPatch, name: str, most: int | None
+) -> None:
+    """Whoever may look at one image must not fill the store with it. What is there goes on, and so do other images."""
+    image, other = await home.upload(), await home.upload(picture("png"))
+    for width in (8, 9, 10):
+        await home.follow(image, width=str(width))
+    total = sum(path.stat().st_size for path in (home.files / "renditions").rglob("*.*"))
+    monkeypatch.setattr(rendition_service, name, most or total)
+    assert_problem(await home.ask(image, width="11"), 403, "too_many_renditions")
+    assert len(home.stored("renditions")) == 3
+    await home.follow(image, width="8")
+    await home.follow(other, width="11")
 
 
 EQUAL: list[list[dict[str, str]]] = [

@@ -1,7 +1,8 @@
 """Stores that fail, hang or answer late, at a call of the test's choice."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import inspect
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal
 
 type When = Literal["before", "after"]
@@ -37,8 +38,10 @@ class Faulty:
         self._calls = calls
         self.faults: dict[str, Fault] = {}
 
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._target, name)
+        if inspect.isasyncgenfunction(method):
+            return self._iterated(name, method)
 
         async def call(*arguments: Any, **options: Any) -> object:
             self._calls.append(name)
@@ -53,3 +56,19 @@ class Faulty:
             return answer
 
         return call
+
+    def _iterated(
+        self, name: str, method: Callable[..., AsyncIterator[object]]
+    ) -> Callable[..., AsyncIterator[object]]:
+        async def iterate(*arguments: Any, **options: Any) -> AsyncIterator[object]:
+            self._calls.append(name)
+            fault = self.faults.get(name)
+            fault = fault if fault and fault.is_due() else None
+            if fault and fault.when == "before":
+                await fault.strike()
+            async for each in method(*arguments, **options):
+                yield each
+            if fault:
+                await fault.strike()
+
+        return iterate

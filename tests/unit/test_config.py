@@ -134,8 +134,8 @@ def test_what_is_no_such_integer(name: str, kind: str) -> None:
     [
         ("STORAGE", "s3", "local or aws"),
         ("STORAGE", "LOCAL", "local or aws"),
-        ("ALLOW_ANONYMOUS", "yes", "1"),
-        ("ALLOW_ANONYMOUS", "0", "1"),
+        ("ALLOW_ANONYMOUS", "yes", "1 or localhost"),
+        ("ALLOW_ANONYMOUS", "0", "1 or localhost"),
         ("LOG_LEVEL", "info", "DEBUG or INFO or WARNING or ERROR"),
         ("LOG_LEVEL", "TRACE", "DEBUG or INFO or WARNING or ERROR"),
     ],

@@ -18,6 +18,7 @@ STATUSES = {
     "signature_invalid": 403,
     "link_expired": 403,
     "quota_exceeded": 403,
+    "too_many_renditions": 403,
     "image_not_found": 404,
     "upload_not_found": 404,
     "object_not_found": 404,
