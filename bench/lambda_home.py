@@ -1,5 +1,6 @@
 """The emulator with the stores of both contestants in it, and processes of theirs."""
 
+import compileall
 import json
 import subprocess
 import tempfile
@@ -33,6 +34,8 @@ class LambdaHome:
 
     def __init__(self, emulator: Emulator) -> None:
         ensure_venv(PEERS, ROOT / "requirements" / "peers.txt")
+        for directory in ("src", "bench"):  # as artifacts are deployed: with bytecode
+            compileall.compile_dir(ROOT / directory, quiet=1)
         self._emulator = emulator
         stores = {OURS: emulator.new_table(), FASTAPI: new_plain_table(emulator)}
         self._environments = {

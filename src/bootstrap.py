@@ -15,19 +15,10 @@ from .common.config import Settings
 from .common.durable import sync
 from .common.errors import ConfigurationError
 from .common.sigv4 import Credentials
-from .imaging.inspect import Inspector
 from .imaging.memory import MemoryBudget
 from .models.usage import Quota
 from .repositories.aws_credentials import CredentialSource, provider_chain
-from .repositories.key_file import load_or_create_key
-from .repositories.local_objects import LocalObjectStore
-from .repositories.object_store import S3ObjectStore
 from .repositories.ports import Audit, ClaimRepository, ImageRepository, ObjectStore, UploadRepository
-from .repositories.sqlite_audit import SqliteAudit
-from .repositories.sqlite_claims import SqliteClaimRepository
-from .repositories.sqlite_database import SqliteDatabase
-from .repositories.sqlite_images import SqliteImageRepository
-from .repositories.sqlite_uploads import SqliteUploadRepository
 from .services.access import Authentication, OpenAccess
 from .services.content_links import ContentLinks, KeySource
 from .services.housekeeping import Housekeeper
@@ -81,7 +72,18 @@ def build_services(settings: Settings) -> Services:
     return _build_aws(settings) if settings.storage == "aws" else _build_local(settings)
 
 
+# Each home imports its own adapters: the other's would take as long again to load.
+
+
 def _build_local(settings: Settings) -> Services:
+    from .repositories.key_file import load_or_create_key
+    from .repositories.local_objects import LocalObjectStore
+    from .repositories.sqlite_audit import SqliteAudit
+    from .repositories.sqlite_claims import SqliteClaimRepository
+    from .repositories.sqlite_database import SqliteDatabase
+    from .repositories.sqlite_images import SqliteImageRepository
+    from .repositories.sqlite_uploads import SqliteUploadRepository
+
     # Absolute, since a library that keeps a relative path would follow a later change of directory.
     directory = settings.data_dir.absolute()
     try:
@@ -113,13 +115,13 @@ def _build_local(settings: Settings) -> Services:
 
 
 def _build_aws(settings: Settings) -> Services:
-    # Here, since the AWS SDK takes longer to import than all of the embedded home.
     from .repositories.dynamodb_audit import DynamoDbAudit
     from .repositories.dynamodb_claims import DynamoDbClaimRepository
     from .repositories.dynamodb_client import open_table
     from .repositories.dynamodb_images import DynamoDbImageRepository
     from .repositories.dynamodb_keys import StoredKeys
     from .repositories.dynamodb_uploads import DynamoDbUploadRepository
+    from .repositories.object_store import S3ObjectStore
 
     endpoint = settings.endpoint or (LOCALSTACK if settings.use_localstack else None)
     s3_endpoint = settings.s3_endpoint or endpoint
@@ -159,8 +161,9 @@ def _services(
     # libvips lets go of the GIL; more threads than cores would only hold more pictures in memory.
     cpu = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="cpu", initializer=_yield(settings.workers))
     memory = MemoryBudget.for_pictures(settings.max_image_pixels)
-    inspector = Inspector(max_pixels=settings.max_image_pixels, memory=memory)
-    inspection = InspectionService(max_size=settings.max_image_size, inspector=inspector, cpu=cpu)
+    inspection = InspectionService(
+        max_size=settings.max_image_size, max_pixels=settings.max_image_pixels, memory=memory, cpu=cpu
+    )
     renditions = RenditionService(
         repository=repository, objects=objects, cpu=cpu, memory=memory, max_pixels=settings.max_image_pixels
     )

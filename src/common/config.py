@@ -11,8 +11,9 @@ import msgspec
 
 from .errors import ConfigurationError
 
-_URL = re.compile(r"https?://[^\s%?#\\\x00-\x20\x7f-\U0010ffff]+")
-_JWKS_URL = re.compile(r"https?://[^\s#\\\x00-\x20\x7f-\U0010ffff]+")
+# Visible ASCII but for some; ranges up to Unicode's end would take milliseconds to compile.
+_URL = re.compile(r"https?://[!\"$&->@-\[\]-~]+")
+_JWKS_URL = re.compile(r"https?://[!\"$-\[\]-~]+")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 _REGION = re.compile(r"[a-z0-9-]{1,64}")
 _PEM = re.compile("----[- ]BEGIN ")

@@ -24,12 +24,12 @@ from .changes import delete_image, delete_images, update_image
 from .content import get_content
 from .context import HEADERS, RequestContext, on_http_exception, on_service_error
 from .counts import get_usage, list_tags
+from .docs import docs_asset, docs_page, openapi_json
 from .gallery import gallery_file, gallery_page
 from .health import healthz, limits, readyz
 from .images import get_image, list_images, upload
 from .object_forms import receive_form
 from .objects import serve_object
-from .openapi import docs_asset, docs_page, openapi_json
 from .uploads import cancel_upload, complete_upload, declare_upload, get_upload
 
 OPEN = "nobody is asked who they are, so whoever reaches the API may do everything (ALLOW_ANONYMOUS=1)"
@@ -146,6 +146,9 @@ def _cors(settings: Settings) -> list[Middleware]:
 
 def from_environment() -> Starlette:
     """Build the application as the environment says: what a server process runs."""
+    # Now, and not when the first picture comes.
+    from ..imaging import inspect, render  # noqa: F401
+
     settings = Settings.from_environment(os.environ)
     logging.configure(settings.log_level)
     return create_app(build_services(settings), is_local=settings.is_local)

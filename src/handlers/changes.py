@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import msgspec
 from msgspec import UNSET
-from spectree import Response as Answers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,8 +13,8 @@ from ..services.idempotency import fingerprint_of
 from .admission import needs
 from .answers import body_limits_of, etag_of, idempotency_key, is_wanted, json_response, services_of
 from .bodies import JSON, json_object
+from .descriptions import IMAGE_ID, MERGE_PATCH, POST_PROBLEMS, STORE_PROBLEMS, described
 from .fields import DeleteFields, IdempotencyHeader, MatchHeader, PatchFields
-from .openapi import IMAGE_ID, MERGE_PATCH, POST_PROBLEMS, STORE_PROBLEMS, spec
 from .parameters import Reader, no_parameters, query_values
 from .schemas import Deletions, Problem
 
@@ -25,12 +24,11 @@ _patch_fields = Reader(PatchFields)
 _delete_fields = Reader(DeleteFields)
 
 
-@spec.validate(
-    resp=Answers(HTTP_204=None, HTTP_400=Problem, HTTP_404=Problem, **STORE_PROBLEMS),
+@described(
+    answers={204: None, 400: Problem, 404: Problem, **STORE_PROBLEMS},
     tags=("images",),
-    path_parameter_descriptions=IMAGE_ID,
+    path_parameters=IMAGE_ID,
     operation_id="delete_image",
-    skip_validation=True,
 )
 @needs(WRITE)
 async def delete_image(request: Request, caller: Caller) -> Response:
@@ -40,22 +38,21 @@ async def delete_image(request: Request, caller: Caller) -> Response:
     return Response(status_code=204)
 
 
-@spec.validate(
+@described(
     headers=MatchHeader,
     json=PatchFields,
-    resp=Answers(
-        HTTP_200=Image,
-        HTTP_400=Problem,
-        HTTP_404=Problem,
-        HTTP_412=Problem,
-        HTTP_413=Problem,
-        HTTP_415=Problem,
+    answers={
+        200: Image,
+        400: Problem,
+        404: Problem,
+        412: Problem,
+        413: Problem,
+        415: Problem,
         **STORE_PROBLEMS,
-    ),
+    },
     tags=("images",),
-    path_parameter_descriptions=IMAGE_ID,
+    path_parameters=IMAGE_ID,
     operation_id="update_image",
-    skip_validation=True,
 )
 @needs(WRITE)
 async def update_image(request: Request, caller: Caller) -> Response:
@@ -75,16 +72,15 @@ async def update_image(request: Request, caller: Caller) -> Response:
     return json_response(image, headers={"ETag": etag_of(image)})
 
 
-@spec.validate(
+@described(
     headers=IdempotencyHeader,
     json=DeleteFields,
-    resp=Answers(
-        HTTP_200=Deletions,
+    answers={
+        200: Deletions,
         **POST_PROBLEMS,
-    ),
+    },
     tags=("images",),
     operation_id="delete_images",
-    skip_validation=True,
 )
 @needs(WRITE)
 async def delete_images(request: Request, caller: Caller) -> Response:

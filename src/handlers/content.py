@@ -1,6 +1,5 @@
 """`/images/{image_id}/content`: the way to an image's bytes that never changes. And how any answer gets such a link."""
 
-from spectree import Response as Answers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -11,7 +10,7 @@ from ..models.rendition import RenditionFormat, RenditionRequest
 from ..services.rendition_plan import negotiated_format
 from .admission import needs_link_or
 from .answers import NO_STORE, origin_of, services_of
-from .openapi import IMAGE_ID, STORE_PROBLEMS, spec
+from .descriptions import IMAGE_ID, STORE_PROBLEMS, described
 from .parameters import Reader, query_values
 from .queries import ContentParameters, ImageParameters, RenditionParameters
 from .schemas import Problem
@@ -21,19 +20,18 @@ _FORWARDED = (*RenditionParameters.__struct_fields__, "download")
 _content_parameters = Reader(ContentParameters)
 
 
-@spec.validate(
+@described(
     query=ContentParameters,
-    resp=Answers(
-        HTTP_302=(None, "`Location` is a signed URL of the bytes"),
-        HTTP_400=Problem,
-        HTTP_403=Problem,
-        HTTP_404=Problem,
+    answers={
+        302: (None, "`Location` is a signed URL of the bytes"),
+        400: Problem,
+        403: Problem,
+        404: Problem,
         **STORE_PROBLEMS,
-    ),
+    },
     tags=("images",),
-    path_parameter_descriptions=IMAGE_ID,
+    path_parameters=IMAGE_ID,
     operation_id="get_content",
-    skip_validation=True,
 )
 @needs_link_or(READ)
 async def get_content(request: Request, caller: Caller | None) -> Response:

@@ -1,6 +1,5 @@
 """`GET /tags` and `GET /usage`: what there is, in numbers."""
 
-from spectree import Response as Answers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -8,7 +7,7 @@ from ..models.caller import READ, Caller
 from ..models.usage import TagQuery, Usage
 from .admission import needs
 from .answers import json_response, next_link, services_of
-from .openapi import STORE_PROBLEMS, spec
+from .descriptions import STORE_PROBLEMS, described
 from .parameters import Reader, query_values
 from .queries import TagParameters, UsageParameters
 from .schemas import Problem, TagCursor, TagList
@@ -17,12 +16,11 @@ _tag_parameters = Reader(TagParameters)
 _usage_parameters = Reader(UsageParameters)
 
 
-@spec.validate(
+@described(
     query=TagParameters,
-    resp=Answers(HTTP_200=TagList, HTTP_400=Problem, **STORE_PROBLEMS),
+    answers={200: TagList, 400: Problem, **STORE_PROBLEMS},
     tags=("counts",),
     operation_id="list_tags",
-    skip_validation=True,
 )
 @needs(READ)
 async def list_tags(request: Request, caller: Caller) -> Response:
@@ -39,12 +37,11 @@ async def list_tags(request: Request, caller: Caller) -> Response:
     return json_response(body, headers=next_link(request, "/tags", last_key))
 
 
-@spec.validate(
+@described(
     query=UsageParameters,
-    resp=Answers(HTTP_200=Usage, HTTP_400=Problem, **STORE_PROBLEMS),
+    answers={200: Usage, 400: Problem, **STORE_PROBLEMS},
     tags=("counts",),
     operation_id="get_usage",
-    skip_validation=True,
 )
 @needs(READ)
 async def get_usage(request: Request, caller: Caller) -> Response:

@@ -1,6 +1,5 @@
 """Liveness, readiness, and what this deployment accepts."""
 
-from spectree import Response as Answers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,22 +9,21 @@ from ..models.image import FORMAT_BY_NAME, FORMATS, LONGEST_EDGE, MAX_FRAMES, MA
 from ..models.page import MAX_LIMIT
 from ..models.rendition import DEFAULT_QUALITY, MAX_EDGE
 from .answers import body_limits_of, json_response, services_of
-from .openapi import STORE_PROBLEMS, spec
+from .descriptions import STORE_PROBLEMS, described
 from .parameters import no_parameters, query_values
 from .schemas import AcceptedFormat, Health, Limits, Problem
 
 
-@spec.validate(resp=Answers(HTTP_200=Health), tags=("service",), operation_id="get_healthz", skip_validation=True)
+@described(answers={200: Health}, tags=("service",), operation_id="get_healthz")
 async def healthz(request: Request) -> Response:
     """Tell that the process answers."""
     return json_response(Health("ok"))
 
 
-@spec.validate(
-    resp=Answers(HTTP_200=Health, **STORE_PROBLEMS),
+@described(
+    answers={200: Health, **STORE_PROBLEMS},
     tags=("service",),
     operation_id="get_readyz",
-    skip_validation=True,
 )
 async def readyz(request: Request) -> Response:
     """Tell that both stores answer."""
@@ -35,9 +33,7 @@ async def readyz(request: Request) -> Response:
     return json_response(Health("ready"))
 
 
-@spec.validate(
-    resp=Answers(HTTP_200=Limits, HTTP_400=Problem), tags=("service",), operation_id="get_limits", skip_validation=True
-)
+@described(answers={200: Limits, 400: Problem}, tags=("service",), operation_id="get_limits")
 async def limits(request: Request) -> Response:
     """Tell what this deployment accepts."""
     no_parameters.read(query_values(request))

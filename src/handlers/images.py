@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import msgspec
-from spectree import Response as Answers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,8 +26,8 @@ from .answers import (
 )
 from .bodies import new_image
 from .content import link_for, varies
+from .descriptions import IMAGE_ID, POST_PROBLEMS, STORE_PROBLEMS, described
 from .fields import IdempotencyHeader, JsonUpload, MultipartUpload, NoneMatchHeader, UploadFields
-from .openapi import IMAGE_ID, POST_PROBLEMS, STORE_PROBLEMS, spec
 from .parameters import Reader, query_values
 from .queries import ImageParameters, ListParameters
 from .schemas import Cursor, ImageList, LinkedImage, ListedImage, Problem
@@ -39,19 +38,18 @@ _list_parameters = Reader(ListParameters)
 _image_parameters = Reader(ImageParameters)
 
 
-@spec.validate(
+@described(
     query=UploadFields,
     headers=IdempotencyHeader,
     form=MultipartUpload,
     json=JsonUpload,
-    resp=Answers(
-        HTTP_201=Image,
-        HTTP_200=(Image, "on_duplicate=return found the owner's image of the same bytes"),
+    answers={
+        201: Image,
+        200: (Image, "on_duplicate=return found the owner's image of the same bytes"),
         **POST_PROBLEMS,
-    ),
+    },
     tags=("images",),
     operation_id="upload_image",
-    skip_validation=True,
 )
 @needs(WRITE)
 async def upload(request: Request, caller: Caller) -> Response:
@@ -74,12 +72,11 @@ async def upload(request: Request, caller: Caller) -> Response:
     return image_response(request, outcome)
 
 
-@spec.validate(
+@described(
     query=ListParameters,
-    resp=Answers(HTTP_200=ImageList, HTTP_400=Problem, **STORE_PROBLEMS),
+    answers={200: ImageList, 400: Problem, **STORE_PROBLEMS},
     tags=("images",),
     operation_id="list_images",
-    skip_validation=True,
 )
 @needs(READ)
 async def list_images(request: Request, caller: Caller) -> Response:
@@ -101,14 +98,13 @@ async def list_images(request: Request, caller: Caller) -> Response:
     return json_response(body, headers=headers)
 
 
-@spec.validate(
+@described(
     query=ImageParameters,
     headers=NoneMatchHeader,
-    resp=Answers(HTTP_200=LinkedImage, HTTP_304=None, HTTP_400=Problem, HTTP_404=Problem, **STORE_PROBLEMS),
+    answers={200: LinkedImage, 304: None, 400: Problem, 404: Problem, **STORE_PROBLEMS},
     tags=("images",),
-    path_parameter_descriptions=IMAGE_ID,
+    path_parameters=IMAGE_ID,
     operation_id="get_image",
-    skip_validation=True,
 )
 @needs(READ)
 async def get_image(request: Request, caller: Caller) -> Response:

@@ -1,32 +1,20 @@
-"""The OpenAPI 3.1 document, from the routes and their schemas, and the page that shows it."""
+"""The OpenAPI 3.1 document, from the routes, what their operations say of themselves, and the schemas."""
 
 import copy
 from collections.abc import Iterator, Mapping
-from functools import cache
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
-from spectree import SpecTree
+from spectree import Response, SpecTree
 from spectree.model_adapter import get_msgspec_model_adapter
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import FileResponse, Response
 from starlette.routing import Route
-from swagger_ui_bundle import swagger_ui_path
 
 from .. import VERSION
-from ..common.errors import RouteNotFound
 from ..models.image import FORMATS
 from .admission import guard_of
-from .answers import json_response, prefix_of
+from .descriptions import MERGE_PATCH, description_of
 from .schemas import Problem
-
-IMAGE_ID = {"image_id": "The id that the upload answered with."}
-MERGE_PATCH = "application/merge-patch+json"
-STORE_PROBLEMS = {"HTTP_502": Problem, "HTTP_503": Problem}
-# Of what takes a body, or an Idempotency-Key.
-POST_PROBLEMS = {f"HTTP_{status}": Problem for status in (400, 409, 413, 415, 422)} | STORE_PROBLEMS
 
 # Headers of answers, and whether they are always there.
 _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -53,57 +41,45 @@ _ANSWER_HEADERS: Mapping[str, Mapping[str, Mapping[str, bool]]] = {
     "declare_upload": {"201": {"Location": True}},
 }
 
-# Validation is ours (`parameters.py`), since it names every field at fault; spectree describes.
-spec = SpecTree(
-    "starlette",
-    title="Image Service",
-    version=VERSION,
-    description="Upload pictures with metadata, list and filter them, hand out links to view or download them.",
-    mode="strict",
-    annotations=False,
-    model_adapter=get_msgspec_model_adapter(),
-    validation_error_status=400,
-    validation_error_model=Problem,
-    naming_strategy=lambda model: getattr(model, "__name__", "Values"),
-    nested_naming_strategy=lambda _parent, child: child,
-)
 
-_WEB = Path(__file__).parent.parent / "web"
-_ASSETS = {
-    "swagger-ui-bundle.js": Path(swagger_ui_path) / "swagger-ui-bundle.js",
-    "swagger-ui.css": Path(swagger_ui_path) / "swagger-ui.css",
-    "docs.js": _WEB / "docs.js",
-}
-# Swagger UI sets styles in the page, and its icons are data URIs.
-_DOCS_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-
-
-async def openapi_json(request: Request) -> Response:
-    # Under a path prefix (a stage, a proxy) the paths begin there.
-    servers = [{"url": prefix_of(request) or "/"}]
-    return json_response({**document(request.app), "servers": servers}, headers={"Cache-Control": "no-cache"})
-
-
-async def docs_page(request: Request) -> Response:
-    return FileResponse(_WEB / "docs.html", headers={"Content-Security-Policy": _DOCS_POLICY})
-
-
-async def docs_asset(request: Request) -> Response:
-    name = request.path_params["name"]
-    if name not in _ASSETS:
-        raise RouteNotFound(f"There is no {request.url.path}.")
-    return FileResponse(_ASSETS[name], headers={"Cache-Control": "max-age=86400"})
-
-
-@cache
 def document(app: Starlette) -> dict[str, Any]:
-    """Return the OpenAPI document of the app's routes."""
-    spec.app = app
+    """Return the OpenAPI document of the app's routes. Takes a fiftieth of a second."""
+    # Validation is ours (`parameters.py`), since it names every field at fault; spectree describes.
+    spec = SpecTree(
+        "starlette",
+        title="Image Service",
+        version=VERSION,
+        description="Upload pictures with metadata, list and filter them, hand out links to view or download them.",
+        mode="strict",
+        annotations=False,
+        model_adapter=get_msgspec_model_adapter(),
+        validation_error_status=400,
+        validation_error_model=Problem,
+        naming_strategy=lambda model: getattr(model, "__name__", "Values"),
+        nested_naming_strategy=lambda _parent, child: child,
+    )
+    spec.app = Starlette(routes=list(_described(spec, app)))
     # spectree makes it once, and takes its own parts apart in doing so.
     return _guarded(_finished(copy.deepcopy(spec.spec)), app)
+
+
+def _described(spec: SpecTree, app: Starlette) -> Iterator[Route]:
+    """Yield the routes that say what they are, in the way that spectree wants to be told."""
+    for route in app.routes:
+        if not isinstance(route, Route) or (what := description_of(route.endpoint)) is None:
+            continue
+        decorate = spec.validate(
+            query=what.query,
+            headers=what.headers,
+            form=what.form,
+            json=what.json,
+            resp=Response(**{f"HTTP_{status}": answer for status, answer in what.answers.items()}),
+            tags=what.tags,
+            path_parameter_descriptions=what.path_parameters or None,
+            operation_id=what.operation_id,
+            skip_validation=True,
+        )
+        yield Route(route.path, decorate(route.endpoint), methods=route.methods)
 
 
 def _guarded(document: dict[str, Any], app: Starlette) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import datetime as dt
 
 from msgspec import UNSET
-from spectree import Response as Answers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,24 +23,23 @@ from .answers import (
     services_of,
 )
 from .bodies import json_object
+from .descriptions import IMAGE_ID, POST_PROBLEMS, STORE_PROBLEMS, described
 from .fields import IdempotencyHeader, NewUploadFields, details
-from .openapi import IMAGE_ID, POST_PROBLEMS, STORE_PROBLEMS, spec
 from .parameters import Reader, no_parameters, query_values
 from .schemas import Problem, UploadAnswer, UploadForm
 
 _fields = Reader(NewUploadFields)
 
 
-@spec.validate(
+@described(
     headers=IdempotencyHeader,
     json=NewUploadFields,
-    resp=Answers(
-        HTTP_201=UploadAnswer,
+    answers={
+        201: UploadAnswer,
         **POST_PROBLEMS,
-    ),
+    },
     tags=("uploads",),
     operation_id="declare_upload",
-    skip_validation=True,
 )
 @needs(WRITE)
 async def declare_upload(request: Request, caller: Caller) -> Response:
@@ -67,12 +65,11 @@ async def declare_upload(request: Request, caller: Caller) -> Response:
     return json_response(_answer(request, upload, is_received=False), status=201, headers=headers)
 
 
-@spec.validate(
-    resp=Answers(HTTP_200=UploadAnswer, HTTP_400=Problem, HTTP_404=Problem, **STORE_PROBLEMS),
+@described(
+    answers={200: UploadAnswer, 400: Problem, 404: Problem, **STORE_PROBLEMS},
     tags=("uploads",),
-    path_parameter_descriptions=IMAGE_ID,
+    path_parameters=IMAGE_ID,
     operation_id="get_upload",
-    skip_validation=True,
 )
 @needs(READ)
 async def get_upload(request: Request, caller: Caller) -> Response:
@@ -86,12 +83,11 @@ async def get_upload(request: Request, caller: Caller) -> Response:
     return json_response(answer, headers={"Cache-Control": NO_STORE})
 
 
-@spec.validate(
-    resp=Answers(HTTP_204=None, HTTP_400=Problem, HTTP_404=Problem, HTTP_409=Problem, **STORE_PROBLEMS),
+@described(
+    answers={204: None, 400: Problem, 404: Problem, 409: Problem, **STORE_PROBLEMS},
     tags=("uploads",),
-    path_parameter_descriptions=IMAGE_ID,
+    path_parameters=IMAGE_ID,
     operation_id="cancel_upload",
-    skip_validation=True,
 )
 @needs(WRITE)
 async def cancel_upload(request: Request, caller: Caller) -> Response:
@@ -101,21 +97,20 @@ async def cancel_upload(request: Request, caller: Caller) -> Response:
     return Response(status_code=204)
 
 
-@spec.validate(
+@described(
     headers=IdempotencyHeader,
-    resp=Answers(
-        HTTP_201=Image,
-        HTTP_200=(
+    answers={
+        201: Image,
+        200: (
             Image,
             "it is completed already, or `on_duplicate=return` found the owner's image of the same bytes",
         ),
-        HTTP_404=Problem,
+        404: Problem,
         **POST_PROBLEMS,
-    ),
+    },
     tags=("uploads",),
-    path_parameter_descriptions=IMAGE_ID,
+    path_parameters=IMAGE_ID,
     operation_id="complete_upload",
-    skip_validation=True,
 )
 @needs(WRITE)
 async def complete_upload(request: Request, caller: Caller) -> Response:

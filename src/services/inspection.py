@@ -2,19 +2,25 @@
 
 import asyncio
 from concurrent.futures import Executor
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ..common.errors import PayloadTooLarge
 from ..common.payload import Payload
-from ..imaging.inspect import Inspector
+from ..imaging.memory import MemoryBudget
 from ..models.image import Picture
+
+if TYPE_CHECKING:
+    from ..imaging.inspect import Inspector
 
 
 class InspectionService:
     """Decides whether some bytes are a picture that this deployment accepts."""
 
-    def __init__(self, *, max_size: int, inspector: Inspector, cpu: Executor) -> None:
+    def __init__(self, *, max_size: int, max_pixels: int, memory: MemoryBudget, cpu: Executor) -> None:
         self._max_size = max_size
-        self._inspector = inspector
+        self._max_pixels = max_pixels
+        self._memory = memory
         self._cpu = cpu
 
     async def inspect(self, payload: Payload) -> tuple[Picture, str]:
@@ -25,6 +31,13 @@ class InspectionService:
         if payload.size > self._max_size:
             raise PayloadTooLarge(f"The file has {payload.size} bytes; at most {self._max_size} are accepted.")
         return await asyncio.get_running_loop().run_in_executor(self._cpu, self._inspect, payload)
+
+    @cached_property
+    def _inspector(self) -> "Inspector":
+        # Here, since a cold start that is for a list need not load libvips.
+        from ..imaging.inspect import Inspector
+
+        return Inspector(max_pixels=self._max_pixels, memory=self._memory)
 
     def _inspect(self, payload: Payload) -> tuple[Picture, str]:
         return self._inspector.inspect(payload), payload.sha256()

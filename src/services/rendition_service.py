@@ -21,7 +21,6 @@ from ..common.errors import (
 )
 from ..common.payload import Payload
 from ..imaging.memory import MemoryBudget
-from ..imaging.render import memory_of, render
 from ..models.image import Image, original_key
 from ..models.rendition import (
     MOST_RENDITION_BYTES,
@@ -152,6 +151,9 @@ class RenditionService:
             raise
 
     def _render(self, original: Payload, image: Image, rendition: Rendition) -> Payload:
+        # Here, since a cold start that is for a list need not load libvips.
+        from ..imaging.render import memory_of, render
+
         pixels = image.width * image.height * image.frames
         longest_edge = max(image.width, image.height)
         with self._memory.reserved(memory_of(image.content_type, pixels, longest_edge, rendition)):

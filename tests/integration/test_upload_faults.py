@@ -28,7 +28,7 @@ from src.common.errors import (
     UnsupportedImageFormat,
 )
 from src.common.payload import Payload
-from src.imaging.inspect import Inspector
+from src.imaging.memory import MemoryBudget
 from src.models.image import Image, NewImage, original_key
 from src.models.page import ImageQuery
 from src.repositories import local_objects, sqlite_database
@@ -60,7 +60,9 @@ class Home:
         self.service = ImageService(
             repository=self.faulty_records,  # type: ignore[arg-type]
             objects=self.faulty_objects,  # type: ignore[arg-type]
-            inspection=InspectionService(max_size=100_000, inspector=Inspector(max_pixels=1_000_000), cpu=cpu),
+            inspection=InspectionService(
+                max_size=100_000, max_pixels=1_000_000, memory=MemoryBudget.for_pictures(1_000_000), cpu=cpu
+            ),
             room=Room(self.records),
         )
 

@@ -14,10 +14,10 @@ import pytest
 from src.bootstrap import Services, build_services
 from src.common.config import Settings
 from src.handlers.app import create_app
+from src.imaging import render as imaging
 from src.imaging.memory import MemoryBudget
 from src.models.image import Image
 from src.models.rendition import RenditionRequest
-from src.services import rendition_service
 from src.services.image_service import ImageService
 from src.services.rendition_service import RenditionService
 from tests.support.api import uploaded
@@ -47,7 +47,7 @@ class RenderPause:
         self.reached = asyncio.Event()
         self.go_on = threading.Event()
         self.count = 0
-        loop, render = asyncio.get_running_loop(), rendition_service.render
+        loop, render = asyncio.get_running_loop(), imaging.render
 
         def wait_and_render(*arguments: Any) -> bytes:
             self.count += 1
@@ -55,7 +55,7 @@ class RenderPause:
             assert self.go_on.wait(20)
             return render(*arguments)
 
-        monkeypatch.setattr(rendition_service, "render", wait_and_render)
+        monkeypatch.setattr(imaging, "render", wait_and_render)
 
 
 class Home:
