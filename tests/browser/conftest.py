@@ -1,6 +1,8 @@
 """Fixtures of the browser tests: the gallery of a server of one's own."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,31 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
-    """A server with nothing in it."""
-    with Server(tmp_path / "data") as server:
-        yield server
+def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start servers with nothing in them, with an environment, and perhaps a command. They end with the test."""
+    with ExitStack() as stack:
+        numbers = count(1)
+
+        def start(*command: str, **environment: str) -> Server:
+            data = tmp_path / f"data-{next(numbers)}"
+            options: dict[str, Any] = {"command": command} if command else {}
+            return stack.enter_context(Server(data, environment=environment, **options))
+
+        yield start
 
 
 @pytest.fixture
-def open_gallery(browser: Browser) -> Iterator[Callable[..., Gallery]]:
-    """Make galleries, with the arguments of Gallery, that are checked and closed at the end of the test."""
+def own_server(start_server: Callable[..., Server]) -> Server:
+    """A server with nothing in it."""
+    return start_server()
+
+
+@pytest.fixture
+def open_gallery(browser: Browser, start_server: Callable[..., Server]) -> Iterator[Callable[..., Gallery]]:
+    """Make galleries, with the arguments of Gallery, that are checked and closed at the end of the test.
+
+    It uses `start_server`, so that no server ends before a page that may still be asking it for something.
+    """
     galleries: list[Gallery] = []
 
     def make(url: str, *storages: str, **context: Any) -> Gallery:

@@ -63,9 +63,11 @@ class Server:
         self.http = httpx.Client(base_url=self.url, timeout=30)
 
     def kill(self) -> None:
-        """`kill -9`."""
+        """`kill -9`. It may be started again."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        self.http.close()
+        self.process.stdout.close()  # type: ignore[union-attr]
 
     def stop(self) -> int:
         """SIGTERM; return the exit code."""

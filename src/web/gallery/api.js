@@ -2,7 +2,7 @@
 
 const TOKEN = `image-service-token:${new URL(document.baseURI).pathname}`;
 const MOST_TRIES = 4;
-const LONGEST_WAIT = 20; // seconds; who is told to wait for longer learns of it at once
+export const LONGEST_WAIT = 20; // seconds; who is told to wait for longer learns of it at once
 
 /** What the service refused, in its own words (RFC 9457), or status 0 if it could not be reached. */
 export class Problem extends Error {

@@ -83,7 +83,7 @@ export class Collection extends EventTarget {
     this.dispatchEvent(new Event("grown"));
   }
 
-  /** Put in front what was uploaded since; resolves to how many there were. */
+  /** Put in front what was uploaded since. */
   newer() {
     // After one that is under way, which may have begun too early.
     this.#newer = this.#newer.catch(() => {}).then(() => this.#loadNewer());
@@ -91,6 +91,8 @@ export class Collection extends EventTarget {
   }
 
   async #loadNewer() {
+    while (this.#loading && !this.items.length) await this.#loading; // else there is no telling where the new ones end
+    if (!this.isComplete && !this.items.length) return; // the first page will have them
     const { signal } = this.#controller;
     const found = [];
     let key = null;
@@ -101,10 +103,11 @@ export class Collection extends EventTarget {
       key = images.length === page.images.length ? page.last_key : null;
     } while (key !== null);
     const images = this.#take(found);
-    if (!images.length) return 0;
+    if (!images.length) return;
     this.items.unshift(...images);
+    // In the order of the API: one that was begun before another may be there after it.
+    this.items.sort((a, b) => (a.image_id < b.image_id ? 1 : -1));
     this.dispatchEvent(new Event("changed"));
-    return images.length;
   }
 
   /** Return the URL of an image's thumbnail. The links of a list end; `isStale` says that this one does not work. */

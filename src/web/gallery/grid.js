@@ -96,13 +96,18 @@ export class Grid extends EventTarget {
   /** Lay all out anew, and leave what is looked at where it is. */
   #layOut() {
     const top = scrollY - this.#offset();
-    const [first] = this.#rows.between(top, Infinity);
-    const row = top > 0 ? this.#rows.at(first) : null;
-    const seen = row && [...this.#tiles.values()].find(({ index }) => index >= row.start);
+    const row = top > 0 ? this.#rows.at(this.#rows.between(top, Infinity)[0]) : null;
+    // The first one in sight that is still there, and where its row was.
+    const seen = row && [...this.#tiles.values()]
+      .filter(({ index, image }) => index >= row.start && this.#collection.get(image.image_id))
+      .reduce((best, tile) => (best && best.index < tile.index ? best : tile), null);
+    const before = seen ? this.#rows.at(this.#rows.rowOf(seen.index)).top : 0;
     this.#rows.reset(this.#collection.items, { width: this.#width, height: rowHeight(innerWidth), gap: GAP });
-    const index = seen ? this.#collection.indexOf(seen.image.image_id) : -1;
     this.#place();
-    if (index >= 0) scrollBy({ top: this.#rows.at(this.#rows.rowOf(index)).top - row.top, behavior: "instant" });
+    if (seen) {
+      const index = this.#collection.indexOf(seen.image.image_id);
+      scrollBy({ top: this.#rows.at(this.#rows.rowOf(index)).top - before, behavior: "instant" });
+    }
     this.#render();
   }
 

@@ -1,7 +1,7 @@
 /** The gallery: puts its parts together. */
 
 import { Address, NO_FILTERS } from "./address.js";
-import { Api, isAbort } from "./api.js";
+import { Api, isAbort, pause } from "./api.js";
 import { Bulk, SelectionBar } from "./bulk.js";
 import { Collection } from "./collection.js";
 import { ask, showHelp } from "./dialogs.js";
@@ -13,7 +13,7 @@ import { UploadPanel } from "./upload_panel.js";
 import { Uploads } from "./uploads.js";
 import { Viewer } from "./viewer.js";
 
-const SOON = 300; // milliseconds in which several uploads may end, before the list is looked at again
+const SOON = 0.3; // seconds in which several uploads may end, before the list is looked at again
 
 const api = new Api(async (problem) => {
   const isNew = problem.code === "token_missing";
@@ -86,27 +86,36 @@ function upload(files) {
   if (files.length && api.mayWrite) uploads.add(files);
 }
 
-let timer;
-function uploaded() {
-  clearTimeout(timer);
-  timer = setTimeout(async () => {
+const fresh = []; // ids of what was uploaded and not looked for yet
+let isLooking = false;
+let isHidden = false; // whether something was uploaded that the filters leave out
+
+async function uploaded({ detail: image }) {
+  fresh.push(image.image_id);
+  if (isLooking) return;
+  isLooking = true;
+  while (fresh.length) {
+    await pause(SOON);
+    const ids = fresh.splice(0);
     try {
-      const count = await collection.newer();
-      if (!count && address.hasFilters && !uploads.isBusy) {
-        toast("What was uploaded is not among what is shown.", {
-          action: { label: "Show all", run: () => address.filter(NO_FILTERS) },
-        });
-      }
+      await collection.newer();
+      isHidden ||= address.hasFilters && !ids.every((id) => collection.get(id));
     } catch (error) {
       if (!isAbort(error)) toastError(error);
     }
     showUsage();
     filters.learn(collection.items);
     filters.refresh();
-  }, SOON);
+  }
+  isLooking = false;
+  if (!isHidden || uploads.isBusy) return;
+  isHidden = false;
+  toast("What was uploaded is not among what is shown.", {
+    action: { label: "Show all", run: () => address.filter(NO_FILTERS) },
+  });
 }
 
-/** Return all files that are dropped, those in directories too. */
+/** Return all files that are dropped, those in directories too, without what is hidden there (.DS_Store). */
 async function dropped({ items, files }) {
   const entries = Array.from(items, (item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.some((entry) => entry.isDirectory)) return files;
@@ -120,7 +129,8 @@ async function filesIn(entry) {
   for (;;) {
     const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
     if (!some.length) return found;
-    found.push(...(await Promise.all(some.map(filesIn))).flat());
+    const visible = some.filter(({ name }) => !name.startsWith("."));
+    found.push(...(await Promise.all(visible.map(filesIn))).flat());
   }
 }
 
@@ -130,33 +140,35 @@ function listenForFiles() {
     upload([...target.files]);
     target.value = ""; // so that the same file may be chosen again
   });
-  let inside = 0; // elements that the drag has entered and not left
-  const hasFiles = (event) => event.dataTransfer?.types.includes("Files") && api.mayWrite;
-  addEventListener("dragenter", (event) => {
+  const show = (isShown) => { byId("drop").hidden = !isShown; };
+  let isOwn = false; // whether a picture of this page is dragged, which comes with a file too
+  addEventListener("dragstart", () => { isOwn = true; });
+  addEventListener("dragend", () => { isOwn = false; });
+  const hasFiles = (event) => event.dataTransfer?.types.includes("Files") && !isOwn;
+  addEventListener("dragover", (event) => {
     if (!hasFiles(event)) return;
-    inside += 1;
-    byId("drop").hidden = false;
+    event.preventDefault(); // else the browser leaves the page for the file
+    event.dataTransfer.dropEffect = api.mayWrite ? "copy" : "none";
+    show(api.mayWrite);
   });
   addEventListener("dragleave", (event) => {
-    if (!hasFiles(event)) return;
-    inside -= 1;
-    byId("drop").hidden = inside > 0 ? false : true;
+    if (!event.relatedTarget) show(false); // it has left the page
   });
-  addEventListener("dragover", (event) => {
-    if (hasFiles(event)) event.preventDefault();
-  });
+  addEventListener("pointermove", () => show(false)); // there are none while something is dragged
   addEventListener("drop", async (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
-    inside = 0;
-    byId("drop").hidden = true;
+    show(false);
     try {
       upload(await dropped(event.dataTransfer));
     } catch (error) {
       toastError(error);
     }
   });
-  addEventListener("paste", (event) => upload([...(event.clipboardData?.files ?? [])]));
+  addEventListener("paste", (event) => {
+    // Office programs put a picture of the text that is copied beside it.
+    if (!isTyping(event.target)) upload([...(event.clipboardData?.files ?? [])]);
+  });
 }
 
 function onKey(event) {

@@ -1,12 +1,12 @@
 /** What has become of the files that were given. */
 
-import { h } from "./dom.js";
+import { byId, h } from "./dom.js";
 import { bytes, pictures } from "./format.js";
-import { CANCELLED, CHECKING, DONE, FAILED, SENDING, WAITING } from "./uploads.js";
+import { CANCELLED, CHECKING, DONE, FAILED, PAUSED, SENDING, WAITING } from "./uploads.js";
 
 const MOST_LINES = 100;
 // What people look for first.
-const ORDER = [FAILED, SENDING, CHECKING, WAITING, CANCELLED, DONE];
+const ORDER = [FAILED, PAUSED, SENDING, CHECKING, WAITING, CANCELLED, DONE];
 const WORDS = { [WAITING]: "waiting", [CHECKING]: "is being checked", [DONE]: "done", [CANCELLED]: "cancelled" };
 
 export class UploadPanel {
@@ -49,6 +49,7 @@ export class UploadPanel {
   #close() {
     this.#uploads.clear();
     this.#render();
+    if (this.#panel.hidden) byId("upload").focus();
   }
 
   #renderSoon() {
@@ -62,6 +63,7 @@ export class UploadPanel {
 
   #render() {
     const { items, isBusy } = this.#uploads;
+    const focused = this.#panel.contains(document.activeElement) ? document.activeElement : null;
     this.#panel.hidden = !items.length;
     const counted = items.filter(({ state }) => state !== CANCELLED);
     const count = (state) => items.filter((item) => item.state === state).length;
@@ -75,16 +77,24 @@ export class UploadPanel {
     // Empty files count as well.
     this.#progress.max = counted.reduce((sum, { size }) => sum + size + 1, 0) || 1;
     this.#progress.value = counted.reduce((sum, item) => sum + item.sent + (item.state === DONE ? 1 : 0), 0);
-    this.#progress.hidden = !isBusy;
+    this.#progress.style.visibility = isBusy ? "visible" : "hidden"; // it keeps its place
     this.#cancel.hidden = !isBusy;
     this.#retry.hidden = !failed;
     this.#tag.hidden = isBusy || !done;
     const shown = [...items].sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state)).slice(0, MOST_LINES);
     this.#show(shown);
     this.#setText(this.#rest, items.length > shown.length ? `and ${items.length - shown.length} more` : "");
+    if (focused) this.#keepFocus(focused);
   }
 
-  /** Keep the lines that there are: whoever has the focus in one must not lose it. */
+  /** Lines move and buttons vanish: whoever had the focus keeps it, or finds it nearby. */
+  #keepFocus(focused) {
+    const near = [focused, ...(focused.closest("li")?.querySelectorAll("button") ?? []), this.#list];
+    const target = near.find((element) => element.isConnected && element.checkVisibility());
+    if (target !== document.activeElement) target?.focus({ preventScroll: true });
+  }
+
+  /** Keep the lines that there are, each in its new place. */
   #show(items) {
     const lines = new Map(items.map((item) => [item, this.#lines.get(item) ?? new Line(item, this.#uploads)]));
     for (const [item, line] of this.#lines) if (!lines.has(item)) line.element.remove();
@@ -121,13 +131,14 @@ class Line {
 
   update() {
     const { state, sent, size, error } = this.#item;
-    const text = WORDS[state] ?? (error ? error.message : `${bytes(sent)} of ${bytes(size)}`);
+    const again = state === PAUSED ? " It is tried again." : "";
+    const text = WORDS[state] ?? (error ? `${error.message}${again}` : `${bytes(sent)} of ${bytes(size)}`);
     if (this.element.dataset.state === state && this.#state.textContent === text) return;
     this.element.dataset.state = state;
     this.#state.textContent = text;
     this.#progress.hidden = state !== SENDING;
     this.#progress.value = size ? sent / size : 0;
-    this.#cancel.hidden = ![WAITING, SENDING].includes(state);
+    this.#cancel.hidden = ![WAITING, SENDING, PAUSED].includes(state);
     this.#retry.hidden = ![FAILED, CANCELLED].includes(state);
   }
 }

@@ -1,20 +1,32 @@
 /** Uploads: some at a time, small ones through the API and large ones straight to the storage. */
 
-import { isAbort, pause, Problem, problemOf, unreachable } from "./api.js";
+import { isAbort, LONGEST_WAIT, pause, Problem, problemOf, unreachable } from "./api.js";
 
 const AT_ONCE = 3;
 const DIRECT = 5_000_000; // bytes from which a file goes straight to the storage
 const FORM = 65_536; // bytes that a form may have besides its file
 const TRIES = 4;
+// What files begin with, a character for each byte.
+const STARTS = {
+  "image/jpeg": /^\xff\xd8\xff/,
+  "image/png": /^\x89PNG/,
+  "image/webp": /^RIFF.{4}WEBP/s,
+  "image/gif": /^GIF8/,
+  "image/avif": /^.{4}ftypavi[fs]/s,
+  "image/tiff": /^(II[*+]\0|MM\0[*+])/,
+};
 
 export const WAITING = "waiting";
 export const SENDING = "sending";
 export const CHECKING = "checking"; // all is sent: the service looks at it
+export const PAUSED = "paused"; // it went wrong, and is tried again in a moment
 export const DONE = "done";
 export const FAILED = "failed";
 export const CANCELLED = "cancelled";
 
-/** Fires "change" when an upload has come further, and "done" when another image is there. */
+const BUSY = [WAITING, SENDING, CHECKING, PAUSED];
+
+/** Fires "change" when an upload has come further, and "done", with the image as `detail`, when another one is there. */
 export class Uploads extends EventTarget {
   items = [];
   #api;
@@ -28,7 +40,7 @@ export class Uploads extends EventTarget {
   }
 
   get isBusy() {
-    return this.items.some(({ state }) => [WAITING, SENDING, CHECKING].includes(state));
+    return this.items.some(({ state }) => BUSY.includes(state));
   }
 
   add(files) {
@@ -40,7 +52,7 @@ export class Uploads extends EventTarget {
   /** Break an upload off. What is sent entirely is not stopped any more. */
   cancel(item) {
     if (item.state === WAITING) item.state = CANCELLED;
-    else if (item.state === SENDING) item.controller.abort();
+    else if (item.state === SENDING || item.state === PAUSED) item.controller.abort();
     this.#changed();
   }
 
@@ -60,7 +72,7 @@ export class Uploads extends EventTarget {
 
   /** Forget what has come to an end. */
   clear() {
-    this.items = this.items.filter(({ state }) => [WAITING, SENDING, CHECKING].includes(state));
+    this.items = this.items.filter(({ state }) => BUSY.includes(state));
     this.#changed();
   }
 
@@ -69,7 +81,7 @@ export class Uploads extends EventTarget {
   }
 
   #next() {
-    const underWay = this.items.filter(({ state }) => state === SENDING || state === CHECKING).length;
+    const underWay = this.items.filter(({ state }) => BUSY.includes(state) && state !== WAITING).length;
     const waiting = this.items.filter(({ state }) => state === WAITING);
     for (const item of waiting.slice(0, Math.max(0, AT_ONCE - underWay))) this.#run(item);
     this.#changed();
@@ -78,9 +90,10 @@ export class Uploads extends EventTarget {
   async #run(item) {
     item.state = SENDING;
     try {
-      const { max_body_size: most, formats } = await this.#api.limits();
+      const type = await typeOf(item.file);
+      const { max_body_size: most } = await this.#api.limits();
       const isDirect = item.size >= Math.min(DIRECT, most - FORM);
-      item.image = await (isDirect ? this.#direct(item, formats) : this.#simple(item));
+      item.image = await (isDirect ? this.#direct(item, type) : this.#simple(item));
       item.state = DONE;
       item.sent = item.size;
     } catch (error) {
@@ -88,13 +101,14 @@ export class Uploads extends EventTarget {
       item.error = isAbort(error) ? null : error;
     }
     this.#next();
-    if (item.state === DONE) this.dispatchEvent(new Event("done"));
+    if (item.state === DONE) this.dispatchEvent(new CustomEvent("done", { detail: item.image }));
   }
 
   /** Send a file through the API. */
   async #simple(item) {
     const form = new FormData();
     if (item.userId) form.append("user_id", item.userId);
+    if (item.file.name) form.append("filename", item.file.name); // that of the part itself is escaped by the browser
     form.append("file", item.file, item.file.name);
     return this.#insist(item, async () => {
       const headers = { ...this.#api.authorization, "Idempotency-Key": item.key };
@@ -103,10 +117,10 @@ export class Uploads extends EventTarget {
   }
 
   /** Declare a file, send it to the storage, and have it made an image. */
-  async #direct(item, formats) {
+  async #direct(item, type) {
     const { signal } = item.controller;
     const declaration = {
-      content_type: item.file.type || typeOf(item.file.name, formats),
+      content_type: type,
       size: item.size,
       filename: item.file.name,
       ...(item.userId ? { user_id: item.userId } : {}),
@@ -122,7 +136,7 @@ export class Uploads extends EventTarget {
       const form = new FormData();
       for (const [name, value] of Object.entries(upload.upload.fields)) form.append(name, value);
       form.append("file", item.file, item.file.name);
-      await this.#insist(item, () => this.#send(item, upload.upload.url, form, {}, "The storage"));
+      await this.#insist(item, () => this.#send(item, upload.upload.url, form, {}, true));
     } catch (error) {
       item.renew(); // whatever is wrong with this form, the next one may be better
       this.#api.call("DELETE", `uploads/${upload.image_id}`).catch(() => {}); // else it vanishes in a day
@@ -144,14 +158,20 @@ export class Uploads extends EventTarget {
           continue;
         }
         const isUnderWay = error.status === 409 && error.retryAfter; // the first attempt, whose answer was lost
-        if (tries >= TRIES || !(error.isPassing || isUnderWay)) throw error;
-        await pause(error.retryAfter ?? tries, item.controller.signal);
+        const wait = error.retryAfter ?? tries;
+        if (tries >= TRIES || wait > LONGEST_WAIT || !(error.isPassing || isUnderWay)) throw error;
+        const { state } = item;
+        [item.state, item.error] = [PAUSED, error];
+        this.#changed();
+        await pause(wait, item.controller.signal);
+        [item.state, item.error] = [state, null];
+        this.#changed();
       }
     }
   }
 
   /** Post a form, and tell how far it is, which fetch() can't. Resolves to the answer's text. */
-  #send(item, url, form, headers, who = "The service") {
+  #send(item, url, form, headers, isStorage = false) {
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       const { signal } = item.controller;
@@ -172,9 +192,9 @@ export class Uploads extends EventTarget {
       request.addEventListener("load", () => {
         const { status, responseText: text } = request;
         if (status >= 200 && status < 300) resolve(text);
-        else reject(refusal(status, text, request.getResponseHeader("Retry-After"), who));
+        else reject(refusal(status, text, request.getResponseHeader("Retry-After")));
       });
-      request.addEventListener("error", () => reject(unreachable()));
+      request.addEventListener("error", () => reject(isStorage ? storageUnreachable() : unreachable()));
       request.addEventListener("abort", () => reject(new DOMException("cancelled", "AbortError")));
       request.addEventListener("loadend", () => signal.removeEventListener("abort", stop));
       request.send(form);
@@ -211,17 +231,22 @@ class Upload {
   }
 }
 
+/** A page does not learn which of the two it is. */
+function storageUnreachable() {
+  const reasons = "The connection may be down, or the storage's CORS rules don't name this page's address.";
+  return new Problem(0, { detail: `The storage for large files can't be reached from this page. ${reasons}` });
+}
+
 /** Return what is wrong, be it said in JSON, or by S3 in XML. */
-function refusal(status, text, retryAfter, who) {
+function refusal(status, text, retryAfter) {
   const said = /<Message>([^<]*)<\/Message>/.exec(text);
-  if (said) return new Problem(status, { detail: `${who}: ${said[1]}` }, Number(retryAfter) || null);
+  if (said) return new Problem(status, { detail: `The storage: ${said[1]}` }, Number(retryAfter) || null);
   return problemOf(status, text, retryAfter);
 }
 
-/** Return the type of a file that the system knows none for. */
-function typeOf(name, formats) {
-  const extension = name.split(".").at(-1).toLowerCase();
-  const aliases = { jpg: "jpeg", tif: "tiff" };
-  const known = formats.find(({ format }) => format === (aliases[extension] ?? extension));
-  return known?.content_type ?? "application/octet-stream";
+/** Return the type that a file begins like: the service goes by it too, and names may be wrong. Throws if it can't be read. */
+async function typeOf(file) {
+  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 16).arrayBuffer()));
+  const found = Object.entries(STARTS).find(([, pattern]) => pattern.test(start));
+  return found?.[0] || file.type || "application/octet-stream";
 }
