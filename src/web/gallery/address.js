@@ -41,11 +41,14 @@ export class Address extends EventTarget {
   filter(changes) {
     const before = String(this.#queryOf(this.#filters));
     const filters = { ...this.#filters, ...changes };
-    if (String(this.#queryOf(filters)) === before) return;
+    const wasViewing = this.#imageId !== null;
+    const isOther = String(this.#queryOf(filters)) !== before;
+    if (!isOther && !wasViewing) return;
     this.#filters = filters;
     this.#imageId = null;
     this.#write("pushState", {});
-    this.dispatchEvent(new Event("filters"));
+    if (isOther) this.dispatchEvent(new Event("filters"));
+    if (wasViewing) this.dispatchEvent(new Event("image"));
   }
 
   /** View an image; if one is viewed already, the new one takes its place in the history. */

@@ -99,7 +99,7 @@ export class Viewer {
     new ResizeObserver(() => this.#fit()).observe(this.#stage);
     this.#dialog = h(
       "dialog",
-      { class: "viewer", "aria-label": "Picture", onkeydown: (event) => this.#onKey(event) },
+      { class: "viewer", "aria-label": "Picture" },
       this.#stage,
       this.#info,
     );
@@ -110,6 +110,8 @@ export class Viewer {
       this.#address.close();
     });
     this.#dialog.addEventListener("close", () => this.#closed());
+    // Wherever the focus is: what had it may be gone.
+    addEventListener("keydown", (event) => this.#onKey(event));
     document.body.append(this.#dialog);
   }
 
@@ -224,7 +226,8 @@ export class Viewer {
   }
 
   #onKey(event) {
-    if (isTyping(event.target) || event.ctrlKey || event.metaKey || event.altKey || event.target.closest(".ask")) return;
+    if (!this.#dialog.open || document.querySelector(".ask[open]")) return;
+    if (isTyping(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
     const actions = {
       ArrowLeft: () => this.#go(-1),
       ArrowRight: () => this.#go(1),
@@ -338,6 +341,7 @@ export class Viewer {
         if (this.#image?.image_id === id) this.#take({ ...this.#image, ...changed });
       },
     });
+    this.#info.querySelector("#edit")?.focus(); // it is another one after a change
   }
 
   async #delete() {
