@@ -22,7 +22,7 @@ from playwright.sync_api import (
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WAIT = 15_000  # milliseconds that the page has for what is expected of it
 
-# What the page shifts that nobody has touched (the Layout Instability API). In the list of uploads, lines change places.
+# What the page shifts that nobody has touched (the Layout Instability API); lines of uploads may change places.
 _WATCH_SHIFTS = """
     window.shifts = 0;
     const isUpload = ({ node }) => !node || (node.closest ? node : node.parentElement)?.closest("#uploads");

@@ -100,6 +100,9 @@ export class Bulk {
 export class SelectionBar {
   #bar = byId("selection");
   #count = h("span", { role: "status" });
+  #grid;
+  #bulk;
+  #mayWrite;
 
   constructor(grid, bulk, mayWrite) {
     const button = (text, run, attributes = {}) => h("button", { type: "button", onclick: run, ...attributes }, text);
@@ -112,8 +115,9 @@ export class SelectionBar {
       button("Select all", () => grid.selectAll()),
       button("Clear", () => grid.clearSelection()),
     );
-    this.grid = grid;
-    this.bulk = bulk;
+    this.#grid = grid;
+    this.#bulk = bulk;
+    this.#mayWrite = mayWrite;
     grid.addEventListener("select", () => {
       this.#bar.hidden = !grid.selected.size;
       this.#count.textContent = `${pictures(grid.selected.size)} selected`;
@@ -122,12 +126,14 @@ export class SelectionBar {
   }
 
   async tag() {
-    if (this.grid.selected.size && (await this.bulk.tag([...this.grid.selected]))) this.grid.clearSelection();
+    const ids = [...this.#grid.selected];
+    if (ids.length && this.#mayWrite() && (await this.#bulk.tag(ids))) this.#grid.clearSelection();
   }
 
   async delete() {
-    if (!this.grid.selected.size) return;
-    const gone = await this.bulk.delete([...this.grid.selected]);
-    if (gone) this.grid.select([...this.grid.selected].filter((id) => !gone.includes(id)));
+    const ids = [...this.#grid.selected];
+    if (!ids.length || !this.#mayWrite()) return;
+    const gone = await this.#bulk.delete(ids);
+    if (gone) this.#grid.select(ids.filter((id) => !gone.includes(id)));
   }
 }

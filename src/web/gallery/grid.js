@@ -57,6 +57,7 @@ export class Grid extends EventTarget {
 
   select(ids) {
     this.selected = new Set(ids);
+    if (!this.selected.size) this.#anchor = null;
     for (const [id, tile] of this.#tiles) tile.mark(this.selected.has(id));
     this.#element.classList.toggle("selecting", this.selected.size > 0);
     this.dispatchEvent(new Event("select"));

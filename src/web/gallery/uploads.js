@@ -26,7 +26,7 @@ export const CANCELLED = "cancelled";
 
 const BUSY = [WAITING, SENDING, CHECKING, PAUSED];
 
-/** Fires "change" when an upload has come further, and "done", with the image as `detail`, when another one is there. */
+/** Fires "change" when an upload has come further, and "done", with the image as `detail`, when one is there. */
 export class Uploads extends EventTarget {
   items = [];
   #api;
@@ -244,7 +244,7 @@ function refusal(status, text, retryAfter) {
   return problemOf(status, text, retryAfter);
 }
 
-/** Return the type that a file begins like: the service goes by it too, and names may be wrong. Throws if it can't be read. */
+/** Return the type that a file begins like, as names may be wrong about it. Throws if it can't be read. */
 async function typeOf(file) {
   const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 16).arrayBuffer()));
   const found = Object.entries(STARTS).find(([, pattern]) => pattern.test(start));
