@@ -75,6 +75,7 @@ function input({ name, label, value = "", hint, type = "text", rows, required = 
 
 const KEYS = [
   ["← ↑ → ↓", "Go from picture to picture"],
+  ["Home, End", "Go to the first one, or to the last that is loaded"],
   ["Enter", "View the picture"],
   ["Space or x", "Select it; with Shift, all up to it"],
   ["Ctrl A", "Select all that are loaded"],
@@ -85,6 +86,7 @@ const KEYS = [
   ["← →", "In the viewer: the one before, the next one"],
   ["e, c, d, i", "In the viewer: edit, copy a link, download, show or hide what is known"],
   ["Esc", "Close, or unselect all"],
+  ["?", "These keys"],
 ];
 
 export function showHelp() {

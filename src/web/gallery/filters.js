@@ -176,7 +176,7 @@ export class Filters {
       h(
         "button",
         { type: "button", "data-tag": tag, "aria-pressed": String(isIn), "aria-label": label, onclick: filter(isIn ? {} : { tags: [...without.tags, tag] }) },
-        tag,
+        h("span", { class: "tag" }, tag),
         h("span", { class: "count" }, number(count)),
       ),
       h(

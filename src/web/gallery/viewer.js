@@ -260,7 +260,7 @@ export class Viewer {
       ["Id", id],
     ];
     const tagged = tags.map((tag) =>
-      h("li", {}, h("button", { type: "button", title: `List what is tagged ${tag}`, onclick: () => this.#address.filter({ tags: [tag], exclude: [] }) }, tag)),
+      h("li", {}, h("button", { type: "button", title: `List what is tagged ${tag}`, onclick: () => this.#address.filter({ tags: [tag], exclude: [] }) }, h("span", { class: "tag" }, tag))),
     );
     const mayWrite = this.#api.mayWrite;
     this.#info.replaceChildren(
