@@ -16,7 +16,6 @@ pytest.register_assert_rewrite(
     "tests.contract.quotas",
     "tests.contract.s3_objects",
     "tests.contract.upload_repository",
-    "tests.support.images",
 )
 
 

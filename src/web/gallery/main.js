@@ -82,8 +82,11 @@ function showSigned() {
 
 const choose = () => byId("files").click();
 
+/** Whether files may be dropped and pasted: not behind a dialog, where nobody sees what becomes of them. */
+const mayUpload = () => api.mayWrite && !document.querySelector("dialog[open]");
+
 function upload(files) {
-  if (files.length && api.mayWrite) uploads.add(files);
+  if (files.length && mayUpload()) uploads.add(files);
 }
 
 const fresh = []; // ids of what was uploaded and not looked for yet
@@ -148,8 +151,8 @@ function listenForFiles() {
   addEventListener("dragover", (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault(); // else the browser leaves the page for the file
-    event.dataTransfer.dropEffect = api.mayWrite ? "copy" : "none";
-    show(api.mayWrite);
+    event.dataTransfer.dropEffect = mayUpload() ? "copy" : "none";
+    show(mayUpload());
   });
   addEventListener("dragleave", (event) => {
     if (!event.relatedTarget) show(false); // it has left the page

@@ -68,6 +68,7 @@ export class UploadPanel {
     const counted = items.filter(({ state }) => state !== CANCELLED);
     const count = (state) => items.filter((item) => item.state === state).length;
     const [done, failed] = [count(DONE), count(FAILED)];
+    this.#title.setAttribute("aria-live", isBusy ? "off" : "polite"); // the end is told, not each step
     this.#setText(
       this.#title,
       isBusy
