@@ -30,6 +30,7 @@ export class Grid extends EventTarget {
   #loader = new Loader();
   #width = 0;
   #anchor = null; // where a range of selected ones begins
+  #held = { tile: null, scrollY: -1 }; // what was kept in its place, and where the page was scrolled to then
   #isAwaitingFrame = false;
 
   constructor(element, collection, address) {
@@ -96,12 +97,7 @@ export class Grid extends EventTarget {
 
   /** Lay all out anew, and leave what is looked at where it is. */
   #layOut() {
-    const top = scrollY - this.#offset();
-    const row = top > 0 ? this.#rows.at(this.#rows.between(top, Infinity)[0]) : null;
-    // The first one in sight that is still there, and where its row was.
-    const seen = row && [...this.#tiles.values()]
-      .filter(({ index, image }) => index >= row.start && this.#collection.get(image.image_id))
-      .reduce((best, tile) => (best && best.index < tile.index ? best : tile), null);
+    const seen = this.#firstInSight();
     const before = seen ? this.#rows.at(this.#rows.rowOf(seen.index)).top : 0;
     this.#rows.reset(this.#collection.items, { width: this.#width, height: rowHeight(innerWidth), gap: GAP });
     this.#place();
@@ -109,7 +105,19 @@ export class Grid extends EventTarget {
       const index = this.#collection.indexOf(seen.image.image_id);
       scrollBy({ top: this.#rows.at(this.#rows.rowOf(index)).top - before, behavior: "instant" });
     }
+    this.#held = { tile: seen, scrollY };
     this.#render();
+  }
+
+  /** Return the first tile in sight that is still to be there, unless the wall is looked at from its top. */
+  #firstInSight() {
+    const isThere = (tile) => tile !== null && this.#tiles.has(tile.image.image_id) && this.#collection.get(tile.image.image_id);
+    // Who has not scrolled since looks at the same one, though others may stand before it in its row by now.
+    if (this.#held.scrollY === scrollY && isThere(this.#held.tile)) return this.#held.tile;
+    const top = scrollY - this.#offset();
+    const row = top > 0 ? this.#rows.at(this.#rows.between(top, Infinity)[0]) : null;
+    const candidates = row ? [...this.#tiles.values()].filter((tile) => tile.index >= row.start && isThere(tile)) : [];
+    return candidates.reduce((best, tile) => (best && best.index < tile.index ? best : tile), null);
   }
 
   #place() {
