@@ -161,6 +161,7 @@ def test_the_focus_comes_back(gallery: Gallery, own_server: Server) -> None:
     page.keyboard.press("Enter")
     edit = gallery.viewer.get_by_role("button", name="Edit")
     edit.click()
+    expect(gallery.dialog).to_be_visible()
     page.keyboard.press("Escape")
     expect(edit).to_be_focused()
     edit.click()

@@ -1,6 +1,5 @@
-"""Twenty thousand pictures: the first ones are there at once, and those that are far away take no room."""
+"""Twenty thousand pictures: those that are far away take no room. How quick it is, `bench.sh gallery` tells."""
 
-import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,20 +18,9 @@ IMAGES = 20_000
 SHAPES = ((640, 480), (480, 640), (600, 600), (900, 500), (700, 300))
 WHEEL = 1_500  # pixels at a time, faster than anybody looks
 
-PAINTED = """() => new Promise((resolve) => {
-    const look = () => {
-        const tiles = [...document.querySelectorAll(".tile")]
-            .filter((tile) => tile.getBoundingClientRect().top < innerHeight);
-        const isThere = tiles.length > 5 && tiles.every((tile) => tile.classList.contains("shown"));
-        if (isThere) requestAnimationFrame(() => resolve(performance.now()));
-        else requestAnimationFrame(look);
-    };
-    look();
-})"""
 SEEN = """() => ({
     pictures: document.querySelectorAll("img").length,
     tiles: [...document.querySelectorAll(".tile")].map((tile) => [Number(tile.ariaPosInSet), tile.dataset.id]),
-    isEnd: document.querySelector(".tile").ariaSetSize !== "-1",
 })"""
 
 
@@ -73,16 +61,6 @@ def full_gallery(open_gallery: Callable[..., Gallery], full_server: Server) -> G
     return open_gallery(full_server.url)
 
 
-def test_the_first_screen_is_there_within_a_second(open_gallery: Callable[..., Gallery], full_server: Server) -> None:
-    """From the beginning of the navigation, thumbnails and all; the best of three visits, as others use the machine."""
-    taken = []
-    for _ in range(3):
-        gallery = open_gallery(full_server.url).open()
-        taken.append(gallery.page.evaluate(PAINTED))
-        assert gallery.shifts() == 0
-    assert min(taken) < 1_000, taken
-
-
 def test_scrolling_to_the_two_thousandth(full_gallery: Gallery, many: list[Image]) -> None:
     """However far one goes there are few pictures in the document, and they are those that belong there, in order."""
     gallery = full_gallery.open()
@@ -100,24 +78,3 @@ def test_scrolling_to_the_two_thousandth(full_gallery: Gallery, many: list[Image
     assert most < 200  # 500 is what was promised
     assert gallery.shifts() == 0
     expect(gallery.page.locator(".tile.shown").first).to_be_visible()
-
-
-def test_the_end_of_the_list(full_gallery: Gallery, many: list[Image]) -> None:
-    """All twenty thousand, by the scroll bar; and back to the beginning by one key."""
-    gallery = full_gallery.open()
-    for _ in itertools.count():
-        gallery.page.evaluate("scrollTo(0, document.body.scrollHeight)")
-        now = gallery.page.evaluate(SEEN)
-        if now["isEnd"]:
-            break
-        assert now["pictures"] < 200
-    gallery.page.evaluate("scrollTo(0, document.body.scrollHeight)")
-    expect(gallery.page.get_by_text("20,000 pictures", exact=True)).to_be_visible()
-    last = gallery.tile(many[-1].filename)
-    expect(last).to_have_attribute("aria-posinset", str(IMAGES))
-    last.get_by_role("link").focus()
-    gallery.page.keyboard.press("Home")
-    first = gallery.tile(many[0].filename)
-    expect(first.get_by_role("link")).to_be_focused()
-    expect(first).to_be_in_viewport()
-    assert gallery.tiles.count() < 200

@@ -1,5 +1,7 @@
 /** What is shown, as the address bar has it: so going back, reloading and sharing work. */
 
+import { tagsIn } from "./format.js";
+
 const LISTS = { tags: "tags", exclude: "exclude" };
 const TEXTS = ["mode", "user", "from", "to"];
 
@@ -83,7 +85,7 @@ export class Address extends EventTarget {
   #read() {
     const query = new URLSearchParams(location.search);
     const filters = { ...NO_FILTERS };
-    for (const [name, key] of Object.entries(LISTS)) filters[key] = (query.get(name) ?? "").split(",").filter(Boolean);
+    for (const [name, key] of Object.entries(LISTS)) filters[key] = tagsIn(query.get(name) ?? "");
     for (const name of TEXTS) filters[name] = query.get(name) ?? NO_FILTERS[name];
     if (filters.mode !== "any") filters.mode = "all";
     this.#filters = filters;
@@ -118,10 +120,13 @@ export function asQuery({ tags, exclude, mode, user, from, to }) {
 
 /** Return the moment when a day (YYYY-MM-DD), or the one `later` days after it, begins here; what is no day stays. */
 function startOf(day, later) {
-  const parts = /^(\d{4})-(\d{2})-(\d{2})$/.exec(day);
+  const parts = /^(\d{4})-(\d{2})-(\d{2})$/.exec(day)?.slice(1).map(Number);
   if (!parts) return day;
+  const [year, month, date] = parts;
   const start = new Date(0);
-  start.setFullYear(Number(parts[1]), Number(parts[2]) - 1, Number(parts[3]) + later);
+  start.setFullYear(year, month - 1, date);
+  if (start.getMonth() !== month - 1 || start.getDate() !== date) return day; // such as February 31
+  start.setDate(date + later);
   start.setHours(0, 0, 0, 0);
   return start.toISOString();
 }

@@ -49,14 +49,22 @@ export class Api extends EventTarget {
 
   /** Whether pictures may be changed, as far as the token itself tells. The service decides. */
   get mayWrite() {
-    if (!this.token) return true;
+    const claims = this.#claims;
+    if (!claims) return true;
+    const scopes = [claims.scope ?? claims.scp ?? ""].flat().join(" ").split(" ");
+    return scopes.includes("images:write") || scopes.includes("images:admin");
+  }
+
+  /** Who has signed in, if the token tells. */
+  get userId() {
+    return this.#claims?.sub ?? null;
+  }
+
+  get #claims() {
     try {
-      const payload = this.token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
-      const { scope, scp } = JSON.parse(atob(payload));
-      const scopes = [scope ?? scp ?? ""].flat().join(" ").split(" ");
-      return scopes.includes("images:write") || scopes.includes("images:admin");
+      return JSON.parse(atob(this.token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
     } catch {
-      return true;
+      return null; // there is none, or it is of a kind that only the service can read
     }
   }
 
@@ -66,6 +74,7 @@ export class Api extends EventTarget {
 
   /** Try a token; throw what the service says of it. */
   async trySigningIn(token) {
+    if (/[^\x20-\x7e]/.test(token)) throw new Problem(0, { detail: "No token has such characters in it." });
     const headers = { Authorization: `Bearer ${token}` };
     await this.#send("GET", "images", { query: { limit: 1 }, headers });
     this.token = token;

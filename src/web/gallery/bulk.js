@@ -17,7 +17,7 @@ export class Bulk {
     this.#collection = collection;
   }
 
-  /** Ask which tags to add and take away, and do it. Resolves to whether it was done. */
+  /** Ask which tags to add and take away, and do it. Resolves to the ids of those that are tagged, or null. */
   async tag(ids) {
     const values = await ask({
       title: `Tag ${pictures(ids.length)}`,
@@ -28,9 +28,8 @@ export class Bulk {
       action: "Tag",
     });
     const [added, removed] = values ? [tagsIn(values.add), tagsIn(values.remove)] : [[], []];
-    if (!added.length && !removed.length) return false;
-    await this.#each(ids, "Tagged", (id) => this.#retag(id, added, removed));
-    return true;
+    if (!added.length && !removed.length) return null;
+    return this.#each(ids, "Tagged", (id) => this.#retag(id, added, removed));
   }
 
   /** Ask whether they are to be deleted, and do it. Resolves to the ids of those that are gone, or null. */
@@ -75,7 +74,7 @@ export class Bulk {
     }
   }
 
-  /** Do something with each, some at a time; tell how many it was done with, and the first reason why not. */
+  /** Do something with each, some at a time; tell and return which it was done with, and tell the first reason why not. */
   async #each(ids, done, change) {
     const waiting = [...ids];
     const changed = [];
@@ -93,6 +92,7 @@ export class Bulk {
     this.#collection.update(changed);
     if (changed.length) toast(`${done} ${pictures(changed.length)}.`);
     if (errors.length) toast(`${pictures(errors.length)} not: ${errors[0].message}`, { isError: true });
+    return changed.map(({ image_id: id }) => id);
   }
 }
 
@@ -119,7 +119,9 @@ export class SelectionBar {
     this.#bulk = bulk;
     this.#mayWrite = mayWrite;
     grid.addEventListener("select", () => {
+      const hadFocus = this.#bar.contains(document.activeElement);
       this.#bar.hidden = !grid.selected.size;
+      if (this.#bar.hidden && hadFocus) grid.refocus();
       this.#count.textContent = `${pictures(grid.selected.size)} selected`;
       tag.hidden = remove.hidden = !mayWrite();
     });
@@ -127,13 +129,16 @@ export class SelectionBar {
 
   async tag() {
     const ids = [...this.#grid.selected];
-    if (ids.length && this.#mayWrite() && (await this.#bulk.tag(ids))) this.#grid.clearSelection();
+    if (ids.length && this.#mayWrite()) this.#unselect(await this.#bulk.tag(ids));
   }
 
   async delete() {
     const ids = [...this.#grid.selected];
-    if (!ids.length || !this.#mayWrite()) return;
-    const gone = await this.#bulk.delete(ids);
-    if (gone) this.#grid.select(ids.filter((id) => !gone.includes(id)));
+    if (ids.length && this.#mayWrite()) this.#unselect(await this.#bulk.delete(ids));
+  }
+
+  /** What it went wrong with stays selected, and so does what was selected meanwhile. */
+  #unselect(done) {
+    if (done) this.#grid.select(this.#grid.selected.difference(new Set(done)));
   }
 }

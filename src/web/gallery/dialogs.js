@@ -28,6 +28,7 @@ export function ask({ title, text, fields = [], action, isDangerous = false, mus
     ),
   );
   const dialog = h("dialog", { class: "ask", "aria-labelledby": id }, form);
+  const first = inputs[0]?.control ?? go;
   return new Promise((resolve) => {
     let values = null;
     form.addEventListener("submit", async (event) => {
@@ -44,6 +45,7 @@ export function ask({ title, text, fields = [], action, isDangerous = false, mus
         problem.hidden = false;
       }
       go.disabled = false;
+      if (dialog.open && !dialog.contains(document.activeElement)) first.focus(); // a disabled button loses the focus
     });
     dialog.addEventListener("close", () => {
       if (must && !values) {
@@ -55,7 +57,7 @@ export function ask({ title, text, fields = [], action, isDangerous = false, mus
     });
     document.body.append(dialog);
     dialog.showModal();
-    (inputs[0]?.control ?? go).focus();
+    first.focus();
   });
 }
 

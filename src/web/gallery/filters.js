@@ -7,6 +7,7 @@ import { number } from "./format.js";
 const MOST_CHIPS = 40;
 const MOST_PAGES = 10; // of tags that are looked through for the most frequent ones
 const PAUSE = 200; // milliseconds without typing after which tags are looked up
+const DAY_PAUSE = 500; // milliseconds after which a day is taken for what is meant
 
 export class Filters {
   #api;
@@ -24,6 +25,7 @@ export class Filters {
   #users = h("datalist", { id: "users" });
   #tags = [];
   #timer;
+  #lookUps = 0;
   #isSeveral = false;
 
   constructor(api, address, { toggle, panel, active }) {
@@ -73,8 +75,8 @@ export class Filters {
       h("option", { value: "all" }, "all of them"),
       h("option", { value: "any" }, "any of them"),
     );
-    this.#from = h("input", { type: "date", id: "from", onchange: on("from") });
-    this.#to = h("input", { type: "date", id: "to", onchange: on("to") });
+    this.#from = this.#day("from");
+    this.#to = this.#day("to");
     this.#user = h("input", { type: "text", id: "user", list: "users", autocomplete: "off", onchange: on("user") });
     this.#userField = field("User", this.#user, this.#users);
     this.#panel.append(
@@ -89,6 +91,27 @@ export class Filters {
       ),
       this.#chips,
     );
+  }
+
+  /** Who types a day passes through others on the way, such as those of the year 2: none of them is to be a step back. */
+  #day(name) {
+    let timer = null;
+    let isChanged = false;
+    const take = () => {
+      clearTimeout(timer);
+      if (control.validity.badInput) control.value = this.#address.filters[name]; // it was left half done
+      else if (isChanged) this.#address.filter({ [name]: control.value });
+      isChanged = false;
+    };
+    const takeSoon = () => {
+      isChanged = true;
+      clearTimeout(timer);
+      const isHalf = control.validity.badInput || control.value.startsWith("0");
+      if (!isHalf) timer = setTimeout(take, DAY_PAUSE);
+    };
+    const onkeydown = ({ key }) => { if (key === "Enter") take(); };
+    const control = h("input", { type: "date", id: name, onchange: takeSoon, onblur: take, onkeydown });
+    return control;
   }
 
   #show() {
@@ -135,7 +158,8 @@ export class Filters {
 
   /** Show the most frequent tags, or of those that begin with what was typed. */
   async #findTags() {
-    const prefix = this.#search.value.trim().toLowerCase();
+    const lookUp = (this.#lookUps += 1);
+    const prefix = this.#search.value.trimStart();
     const { user } = this.#address.filters;
     const query = { limit: 100, ...(prefix ? { prefix } : {}), ...(user ? { user_id: user } : {}) };
     const found = [];
@@ -146,7 +170,7 @@ export class Filters {
       found.push(...body.tags);
       key = body.last_key;
     }
-    if (prefix !== this.#search.value.trim().toLowerCase()) return;
+    if (lookUp !== this.#lookUps) return; // a later one knows better
     found.sort((a, b) => b.count - a.count);
     this.#tags = found.slice(0, MOST_CHIPS);
     this.#showTags();

@@ -20,5 +20,10 @@ export const pictures = (count) => `${number(count)} ${count === 1 ? "picture" :
 /** What to call an image where there is one line. */
 export const nameOf = (image) => image.description || image.filename;
 
+/** Fold a character's case as the service does: that ẞ is ss only capitals know, and the dotless ı has none of its own. */
+const fold = (character) => (character === "ı" ? character : character.toLowerCase().toUpperCase().toLowerCase());
+
+const normalTag = (text) => Array.from(text.trim().normalize("NFC"), fold).join("").normalize("NFC");
+
 /** Split what a person typed into tags, as the service does. */
-export const tagsIn = (text) => [...new Set(text.split(",").map((tag) => tag.trim().toLowerCase()).filter(Boolean))];
+export const tagsIn = (text) => [...new Set(text.split(",").map(normalTag).filter(Boolean))];

@@ -29,6 +29,7 @@ export class Grid extends EventTarget {
   #tiles = new Map(); // by the image's id: those that are in the document
   #loader = new Loader();
   #width = 0;
+  #current = null; // the tile that had the focus last
   #anchor = null; // where a range of selected ones begins
   #held = { tile: null, scrollY: -1 }; // what was kept in its place, and where the page was scrolled to then
   #isAwaitingFrame = false;
@@ -40,12 +41,14 @@ export class Grid extends EventTarget {
     this.#address = address;
     collection.addEventListener("reset", () => this.#reset());
     collection.addEventListener("grown", () => this.#grow());
-    collection.addEventListener("changed", () => this.#layOut());
-    address.addEventListener("filters", () => this.clearSelection());
+    collection.addEventListener("changed", () => this.#change());
     addEventListener("scroll", () => this.#renderSoon(), { passive: true });
     new ResizeObserver(() => this.#resize()).observe(element);
     element.addEventListener("click", (event) => this.#onClick(event));
     element.addEventListener("keydown", (event) => this.#onKey(event));
+    element.addEventListener("focusin", ({ target }) => {
+      this.#current = this.#tiles.get(target.closest(".tile")?.dataset.id) ?? null;
+    });
   }
 
   clearSelection() {
@@ -77,8 +80,17 @@ export class Grid extends EventTarget {
     this.#tiles.get(id)?.link.focus({ preventScroll: true });
   }
 
+  /** Give the focus back to the wall, when what had it is gone: to the same image, or to the one in its place. */
+  refocus() {
+    if (!this.#current) return;
+    const { image, index } = this.#current;
+    const { items } = this.#collection;
+    const target = this.#collection.get(image.image_id) ?? items[Math.min(index, items.length - 1)];
+    if (target) this.focus(target.image_id);
+  }
+
   #reset() {
-    this.#anchor = null;
+    this.clearSelection(); // what is not seen any more must not be deleted
     scrollTo({ top: 0 });
     this.#layOut();
   }
@@ -86,6 +98,14 @@ export class Grid extends EventTarget {
   #grow() {
     this.#rows.extend(this.#collection.items);
     this.#place();
+  }
+
+  #change() {
+    const hadFocus = this.#element.contains(document.activeElement);
+    this.#layOut();
+    if (hadFocus && !this.#element.contains(document.activeElement)) this.refocus();
+    const left = [...this.selected].filter((id) => this.#collection.get(id));
+    if (left.length < this.selected.size) this.select(left);
   }
 
   #resize() {

@@ -47,14 +47,19 @@ function list() {
   showUsage();
 }
 
+let usages = 0;
+
 async function showUsage() {
+  const usage = (usages += 1);
+  let text = "";
   try {
     const { user } = address.filters;
     const { body } = await api.call("GET", "usage", { query: user ? { user_id: user } : {} });
-    byId("usage").textContent = `${pictures(body.images)}, ${bytes(body.bytes)}`;
+    text = `${pictures(body.images)}, ${bytes(body.bytes)}`;
   } catch {
-    byId("usage").textContent = ""; // the list says what is wrong
+    // the list says what is wrong
   }
+  if (usage === usages) byId("usage").textContent = text;
 }
 
 /** Say what there is to say below the pictures. It is a new element each time: one that moved would be a shift. */
@@ -75,9 +80,14 @@ function noticed() {
   return [h("p", {}, "No pictures yet. Drop some here, paste one, or"), button("upload some", choose)];
 }
 
+let person = api.userId;
+
 function showSigned() {
   byId("sign-out").hidden = !api.token;
   byId("upload").hidden = !api.mayWrite;
+  if (!api.token) return;
+  if (person && person !== api.userId) list(); // what is shown is not theirs
+  person = api.userId;
 }
 
 const choose = () => byId("files").click();
@@ -204,6 +214,7 @@ collection.addEventListener("grown", () => {
 collection.addEventListener("changed", () => {
   showNotice();
   showUsage();
+  filters.refresh();
 });
 uploads.addEventListener("done", uploaded);
 api.addEventListener("signed", showSigned);

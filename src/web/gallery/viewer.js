@@ -23,6 +23,7 @@ export class Viewer {
   #onClose;
   #image = null;
   #controller = new AbortController();
+  #loading = null; // until more than what the list has is known of the image
   #ahead = new Map(); // images that may be next, with their links, as promises
   #low = h("img", { class: "low", alt: "" });
   #full;
@@ -49,7 +50,12 @@ export class Viewer {
   }
 
   /** Show the image that the address names, or close. */
-  async show() {
+  show() {
+    this.#loading = this.#show();
+    return this.#loading;
+  }
+
+  async #show() {
     const id = this.#address.imageId;
     this.#controller.abort();
     this.#controller = new AbortController();
@@ -318,8 +324,12 @@ export class Viewer {
   }
 
   async #edit() {
-    const { image_id: id, filename, description, tags, etag } = this.#image;
-    if (!this.#api.mayWrite || !etag) return;
+    const id = this.#image.image_id;
+    if (!this.#api.mayWrite) return;
+    // What the list knows may be old, and has no ETag.
+    if (!this.#image.etag) await this.#loading;
+    if (this.#image?.image_id !== id || !this.#image.etag) return;
+    const { filename, description, tags, etag } = this.#image;
     await ask({
       title: "Edit",
       fields: [
