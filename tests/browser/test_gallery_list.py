@@ -60,6 +60,7 @@ def test_rows(open_gallery: Callable[..., Gallery], own_server: Server, width: i
     assert_rows(gallery, height=220 if width == 1280 else 130)
     page.set_viewport_size({"width": 900, "height": 900})
     expect(page.locator("#grid")).to_have_js_property("clientWidth", 888)
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert_rows(gallery, height=220)
 
 

@@ -255,6 +255,7 @@ def test_what_an_edit_is_refused_for(gallery: Gallery, own_server: Server) -> No
 def test_delete(gallery: Gallery, own_server: Server) -> None:
     """After a question; then the next one is there, or the one before, or the empty list."""
     three(own_server)
+    gallery.expect_error("status of 404")  # of what was still being loaded
     page = gallery.open().page
     view(gallery, "b.jpg")
     page.keyboard.press("Delete")

@@ -11,6 +11,7 @@ export const NO_FILTERS = Object.freeze({ tags: [], exclude: [], mode: "all", us
 export class Address extends EventTarget {
   #filters;
   #imageId;
+  #isGoingBack = false;
   #isOwn = false; // whether going back leads to the list that the viewer was opened from
 
   constructor() {
@@ -20,6 +21,7 @@ export class Address extends EventTarget {
     addEventListener("popstate", (event) => {
       const filters = JSON.stringify(this.#filters);
       const imageId = this.#imageId;
+      this.#isGoingBack = false;
       this.#read();
       this.#isOwn = event.state?.isOwn === true;
       if (JSON.stringify(this.#filters) !== filters) this.dispatchEvent(new Event("filters"));
@@ -65,8 +67,9 @@ export class Address extends EventTarget {
 
   /** Go back to the list. */
   close() {
-    if (this.#imageId === null) return;
+    if (this.#imageId === null || this.#isGoingBack) return;
     if (this.#isOwn) {
+      this.#isGoingBack = true; // which takes a moment, in which a second step back would leave the gallery
       history.back();
       return;
     }
