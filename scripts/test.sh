@@ -11,5 +11,5 @@ mypy
 lint-imports --no-logo
 cfn-lint infra/template.yaml
 python scripts/audit.py
-# In three processes (there is waiting, too, on two cores), file by file, those that take long first.
-python -m pytest tests -n 3 --dist loadfile --no-loadscope-reorder "$@"
+# In two processes, file by file, those that take long first: browsers and servers of their own need the rest.
+python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder "$@"
