@@ -85,13 +85,15 @@ export class Bulk {
           changed.push(await change(waiting.shift()));
         } catch (error) {
           errors.push(error);
+          if (error.status === 0) waiting.length = 0; // the others would each be tried in vain
         }
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, work));
     this.#collection.update(changed);
     if (changed.length) toast(`${done} ${pictures(changed.length)}.`);
-    if (errors.length) toast(`${pictures(errors.length)} not: ${errors[0].message}`, { isError: true });
+    const failed = ids.length - changed.length;
+    if (failed) toast(`${pictures(failed)} not: ${errors[0].message}`, { isError: true });
     return changed.map(({ image_id: id }) => id);
   }
 }
@@ -122,7 +124,9 @@ export class SelectionBar {
       const hadFocus = this.#bar.contains(document.activeElement);
       this.#bar.hidden = !grid.selected.size;
       if (this.#bar.hidden && hadFocus) grid.refocus();
-      this.#count.textContent = `${pictures(grid.selected.size)} selected`;
+      // Screen readers tell what changes in a place that they have seen before.
+      if (this.#bar.hidden) this.#count.textContent = "";
+      else requestAnimationFrame(() => { this.#count.textContent = `${pictures(grid.selected.size)} selected`; });
       tag.hidden = remove.hidden = !mayWrite();
     });
   }
