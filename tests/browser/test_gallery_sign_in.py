@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.support.browser import Gallery
-from tests.support.pictures import noise, picture
+from tests.support.pictures import canvas, encode, picture
 from tests.support.server import Server
 from tests.support.tokens import AUTH, bearer, token
 
@@ -76,7 +76,7 @@ def test_one_s_own_pictures(gallery: Gallery, server: Server, open_gallery: Call
     page = enter(gallery, mine)
     expect(page.locator(".tile.shown")).to_have_count(1)
     assert gallery.names() == ["ann.png"]
-    large = noise(1300, 1300, compress_level=0)
+    large = encode(canvas(1300, 1300), "png", compress_level=0)
     page.locator("#files").set_input_files(
         [
             {"name": "small.png", "mimeType": "image/png", "buffer": DATA},
@@ -177,7 +177,7 @@ def test_a_token_that_ends(gallery: Gallery, server: Server) -> None:
             route.fulfill(status=401, json={"code": "token_expired", "detail": "It has expired."})
 
     page.route("**/complete", end_now)
-    large = noise(1300, 1300, compress_level=0)
+    large = encode(canvas(1300, 1300), "png", compress_level=0)
     page.locator("#files").set_input_files([{"name": "large.png", "mimeType": "image/png", "buffer": large}])
     expect(gallery.dialog).to_contain_text("It has expired.")
     sign_in(gallery, token("ann"))
