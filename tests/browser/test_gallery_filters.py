@@ -82,6 +82,25 @@ def test_tags(gallery: Gallery, tagged: Server) -> None:
     assert page.url == gallery.url
 
 
+def test_tags_that_are_pressed_faster_than_the_service_answers(gallery: Gallery, tagged: Server) -> None:
+    """Each counts, and none is lost because another one has come into its place."""
+    page = gallery.open().page
+    page.keyboard.press("f")
+    expect_chips(gallery, "cat, 3", "garden, 2", "night, 1")
+    held: list[Route] = []
+    page.route("**/tags?*", lambda route: held.append(route))
+    page.get_by_role("button", name="cat, 3", exact=True).click()
+    expect(page.get_by_role("button", name="cat, 3", exact=True)).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="garden, 2", exact=True).hover()
+    page.mouse.down()
+    while held:
+        held.pop().continue_()
+    expect_names(gallery, "cat", "cat,garden", "cat,night")
+    page.mouse.up()
+    expect_names(gallery, "cat,garden")
+    assert dict(httpx.URL(page.url).params) == {"tags": "cat,garden"}
+
+
 def test_the_panel(gallery: Gallery) -> None:
     """It opens and closes by its button and by a key, and the focus goes along."""
     page = gallery.open().page

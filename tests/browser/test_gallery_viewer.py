@@ -232,6 +232,22 @@ def test_edit(gallery: Gallery, own_server: Server) -> None:
     expect(gallery.tile("A walk\nin the garden")).to_be_visible()
 
 
+def test_a_button_that_is_pressed_while_the_picture_comes(gallery: Gallery, own_server: Server) -> None:
+    """It is not exchanged for another one between the two halves of a click."""
+    upload(own_server, "a.jpg", tags="cat")
+    page = gallery.page
+    held: list[Route] = []
+    page.route(re.compile(r"/images/[^/]+\?width"), lambda route: held.append(route))
+    gallery.open()
+    gallery.tile("a.jpg").get_by_role("link").click()
+    gallery.viewer.get_by_role("button", name="Edit").hover()
+    page.mouse.down()
+    held.pop().continue_()
+    expect(gallery.viewer.locator("img.full")).to_have_class(re.compile("shown"))
+    page.mouse.up()
+    expect(gallery.dialog).to_be_visible()
+
+
 def test_what_an_edit_is_refused_for(gallery: Gallery, own_server: Server) -> None:
     """In the words of the service, and what was typed is still there; nobody's change is lost."""
     image_id = upload(own_server, "a.jpg")

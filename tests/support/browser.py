@@ -140,10 +140,8 @@ class Gallery:
             self._deleted.update(request.post_data_json["image_ids"])
 
     def _may_be_told(self, error: str) -> bool:
-        """Return if an error is expected, or is about a thumbnail that was under way when its picture was deleted."""
-        is_late = (
-            "404" in error and "X-Amz-Signature=" in error and any(image_id in error for image_id in self._deleted)
-        )
+        """Return if an error is expected, or is about a link that was followed when its picture was deleted."""
+        is_late = "404" in error and "ignature=" in error and any(image_id in error for image_id in self._deleted)
         return is_late or any(pattern.search(error) for pattern in self._expected)
 
     def _may_be_asked(self, url: str) -> bool:

@@ -23,7 +23,8 @@ export class Filters {
   #user;
   #userField;
   #users = h("datalist", { id: "users" });
-  #tags = [];
+  #tags = null; // until they are looked up
+  #shown = ""; // what the chips say
   #timer;
   #lookUps = 0;
   #isSeveral = false;
@@ -122,6 +123,7 @@ export class Filters {
     this.#user.value = user;
     this.#userField.hidden = !user && !this.#isSeveral;
     this.#showActive();
+    this.#showTags();
     this.refresh();
   }
 
@@ -176,7 +178,13 @@ export class Filters {
     this.#showTags();
   }
 
+  /** Chips are replaced only where they have changed: one that is just being pressed would be lost. */
   #showTags() {
+    if (!this.#tags) return;
+    const { tags, exclude } = this.#address.filters;
+    const shown = JSON.stringify([this.#tags, tags, exclude]);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
     const focused = document.activeElement?.closest?.(".chips button");
     const [tag, isExclusion] = [focused?.dataset.tag, focused?.classList.contains("exclude")];
     this.#chips.replaceChildren(...this.#tags.map((tag) => this.#chip(tag)));

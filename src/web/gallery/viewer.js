@@ -32,6 +32,12 @@ export class Viewer {
   #about;
   #close;
   #info = h("aside", { id: "info", "aria-label": "About the picture" });
+  #facts = h("div", { class: "facts" });
+  #known = null; // what they say
+  #editButton;
+  #deleteButton;
+  #life;
+  #link = h("output", { for: "life" });
   #stage;
   #dialog;
   #swipe = null;
@@ -102,6 +108,7 @@ export class Viewer {
       },
       ...[this.#low, this.#full, this.#previous, this.#next, this.#close, this.#about],
     );
+    this.#buildInfo(button);
     new ResizeObserver(() => this.#fit()).observe(this.#stage);
     this.#dialog = h(
       "dialog",
@@ -147,6 +154,7 @@ export class Viewer {
     this.#full.removeAttribute("src");
     this.#full.classList.remove("shown");
     this.#low.hidden = false;
+    this.#link.replaceChildren();
     const { thumbnail_url: thumbnail, placeholder } = this.#image;
     const source = thumbnail ?? placeholder;
     if (source) this.#low.src = source;
@@ -253,10 +261,9 @@ export class Viewer {
     this.#about.setAttribute("aria-expanded", String(!isHidden));
   }
 
+  /** What is known is replaced only where it has changed, and buttons never: one that is just being pressed would be lost. */
   #showInfo() {
     const { filename, description, tags, user_id: user, width, height, frames, size, content_type: type, created_at: created, image_id: id } = this.#image;
-    const focused = this.#info.contains(document.activeElement) ? document.activeElement.id : null;
-    const button = (id, text, run, attributes = {}) => h("button", { type: "button", id, onclick: run, ...attributes }, text);
     const facts = [
       ["File", filename],
       ["Size", `${number(width)} × ${number(height)}, ${bytes(size)}`],
@@ -265,41 +272,42 @@ export class Viewer {
       ["User", user],
       ["Id", id],
     ];
+    for (const button of [this.#editButton, this.#deleteButton]) button.hidden = !this.#api.mayWrite;
+    const known = JSON.stringify([description, tags, facts]);
+    if (known === this.#known) return;
+    this.#known = known;
     const tagged = tags.map((tag) =>
       h("li", {}, h("button", { type: "button", title: `List what is tagged ${tag}`, onclick: () => this.#address.filter({ tags: [tag], exclude: [] }) }, h("span", { class: "tag" }, tag))),
     );
-    const mayWrite = this.#api.mayWrite;
-    this.#info.replaceChildren(
+    this.#facts.replaceChildren(
       h("h2", {}, nameOf(this.#image)),
       description && description !== nameOf(this.#image) ? h("p", {}, description) : "",
       tagged.length ? h("ul", { class: "chips", "aria-label": "Tags of the picture" }, ...tagged) : "",
       h("dl", {}, ...facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
-      h(
-        "div",
-        { class: "actions" },
-        mayWrite ? button("edit", "Edit", () => this.#edit()) : null,
-        button("download", "Download", () => this.#download()),
-        mayWrite ? button("delete", "Delete", () => this.#delete(), { class: "danger" }) : null,
-      ),
-      this.#share(button),
     );
-    if (focused) document.getElementById(focused)?.focus();
   }
 
-  #share(button) {
-    const life = h("select", { id: "life" }, ...LIVES.map(([seconds, text]) => h("option", { value: seconds }, text)));
-    return h(
-      "div",
-      { class: "share" },
-      h("p", { class: "field" }, h("label", { for: "life" }, "A link that works for"), life),
-      button("copy", "Copy link", () => this.#copy()),
-      h("output", { id: "link", for: "life" }),
+  #buildInfo(button) {
+    this.#editButton = button("edit", null, "Edit", () => this.#edit());
+    this.#deleteButton = button("danger", null, "Delete", () => this.#delete());
+    const options = LIVES.map(([seconds, text]) => h("option", { value: seconds }, text));
+    this.#life = h("select", { id: "life" }, ...options);
+    this.#info.append(
+      this.#facts,
+      h("div", { class: "actions" }, this.#editButton, button(null, null, "Download", () => this.#download()), this.#deleteButton),
+      h(
+        "div",
+        { class: "share" },
+        h("p", { class: "field" }, h("label", { for: "life" }, "A link that works for"), this.#life),
+        button(null, null, "Copy link", () => this.#copy()),
+        this.#link,
+      ),
     );
   }
 
   /** Copy a link for whoever has no access. It is shown too: browsers let pages copy only where the connection is safe. */
   async #copy() {
-    const life = Number(this.#info.querySelector("#life").value);
+    const life = Number(this.#life.value);
     const { image_id: id } = this.#image;
     try {
       const { url, expires_at: end } = await this.#api.image(id, { expires_in: life });
@@ -307,7 +315,7 @@ export class Viewer {
       if (this.#image?.image_id !== id) return;
       const link = h("input", { type: "text", readonly: true, value: url, "aria-label": "Link", onfocus: () => link.select() });
       const what = isCopied ? "Copied." : "Copy this.";
-      this.#info.querySelector("#link").replaceChildren(link, h("small", {}, `${what} It works until ${time(end)}.`));
+      this.#link.replaceChildren(link, h("small", {}, `${what} It works until ${time(end)}.`));
       if (!isCopied) link.focus();
     } catch (error) {
       toastError(error);
@@ -351,7 +359,6 @@ export class Viewer {
         if (this.#image?.image_id === id) this.#take({ ...this.#image, ...changed });
       },
     });
-    this.#info.querySelector("#edit")?.focus(); // it is another one after a change
   }
 
   async #delete() {
