@@ -19,6 +19,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 LONGEST_LIFE = 604_800  # seconds: what S3 allows
 CLOCK_SKEW = dt.timedelta(minutes=15)
 TIME_FORMAT = "%Y%m%dT%H%M%SZ"
+LONGEST_KEPT = 200  # characters of a text whose encoding is kept
 _INTEGER = re.compile(r"[0-9]{1,6}")
 
 
@@ -58,20 +59,21 @@ def presign(
     scheme, _, host = origin.partition("://")
     host = host_header(scheme, host)
     started = now.astimezone(dt.UTC).replace(microsecond=0)
-    time = started.strftime(TIME_FORMAT)
+    time = _written(started)
     scope = scope_of(time, region)
-    query = {
-        **(parameters or {}),
-        "X-Amz-Algorithm": ALGORITHM,
-        "X-Amz-Credential": f"{credentials.access_key_id}/{scope}",
-        "X-Amz-Date": time,
-        "X-Amz-Expires": str(expires_in),
-        "X-Amz-SignedHeaders": "host",
-    }
+    pairs = [
+        ("X-Amz-Algorithm", ALGORITHM),
+        ("X-Amz-Credential", _encode(f"{credentials.access_key_id}/{scope}")),
+        ("X-Amz-Date", time),
+        ("X-Amz-Expires", str(expires_in)),
+        ("X-Amz-SignedHeaders", "host"),
+    ]
     if credentials.session_token:
-        query["X-Amz-Security-Token"] = credentials.session_token
+        pairs.append(("X-Amz-Security-Token", _encode(credentials.session_token)))
+    if parameters:
+        pairs += [(_encode(name), _encode(value)) for name, value in parameters.items()]
     encoded_path = quote(path, safe="/-_.~")
-    canonical_query = _joined((_encode(name), _encode(value)) for name, value in query.items())
+    canonical_query = _joined(pairs)
     signature = _signature(
         credentials.secret_access_key, time, scope, _canonical_request(method, encoded_path, canonical_query, host)
     )
@@ -180,7 +182,18 @@ def _hmac(key: bytes, text: str) -> bytes:
     return hmac.digest(key, text.encode(), "sha256")
 
 
+@lru_cache(maxsize=16)
+def _written(moment: dt.datetime) -> str:
+    return moment.strftime(TIME_FORMAT)
+
+
 def _encode(text: str) -> str:
+    """Percent-encode a parameter's name or value; most of them come again with every link."""
+    return _encoded(text) if len(text) <= LONGEST_KEPT else quote(text, safe="-_.~")
+
+
+@lru_cache(maxsize=1_024)
+def _encoded(text: str) -> str:
     return quote(text, safe="-_.~")
 
 

@@ -105,12 +105,12 @@ def needs_link_or(scope: Scope) -> Callable[[Callable[[Request, Caller | None], 
 
 async def admit_anybody(request: Request) -> None:
     """Admit whoever comes with a signature instead of a token. Raises TooManyRequests."""
-    await allowances_of(request).requests.charge(address_of(request))
+    await _charge(request, None)
 
 
 async def _admit(request: Request, scope: Scope) -> Caller:
     """Raise Unauthenticated, InsufficientScope or TooManyRequests."""
-    authentication, requests = services_of(request).authentication, allowances_of(request).requests
+    authentication = services_of(request).authentication
     if authentication.is_open:
         refuse_foreign_page(request)
     headers = request.headers.getlist("authorization")
@@ -119,18 +119,24 @@ async def _admit(request: Request, scope: Scope) -> Caller:
             raise TokenInvalid("There is more than one Authorization header.")
         caller = await authentication.caller(headers[0] if headers else None)
     except (Unauthenticated, KeysUnavailable):  # whoever it is
-        await requests.charge(address_of(request))
+        await _charge(request, None)
         raise
-    await requests.charge(principal_of(request, caller))
+    await _charge(request, caller)
     if not authentication.is_open:
         request.state.user_id = caller.user_id  # for the log
     caller.require(scope)
     return caller
 
 
+async def _charge(request: Request, caller: Caller | None) -> None:
+    allowances = allowances_of(request)
+    if allowances is not UNBOUNDED:  # then it need not be known who it is
+        await allowances.requests.charge(principal_of(request, caller))
+
+
 def upload_slot(request: Request, caller: Caller | None) -> AbstractContextManager[None]:
     """Return the context of an upload that is under way. Raises TooManyUploads."""
-    return allowances_of(request).uploads.taken(principal_of(request, caller) if caller else address_of(request))
+    return allowances_of(request).uploads.taken(principal_of(request, caller))
 
 
 def allowances_of(request: Request) -> Allowances:
@@ -138,9 +144,11 @@ def allowances_of(request: Request) -> Allowances:
     return allowances
 
 
-def principal_of(request: Request, caller: Caller) -> str:
-    """Return by whom requests are counted: by the user, or where nobody is asked by the address."""
-    return address_of(request) if services_of(request).authentication.is_open else f"user {caller.user_id}"
+def principal_of(request: Request, caller: Caller | None) -> str:
+    """Return by whom requests are counted: by the user, or where that is not known by the address."""
+    if caller is None or services_of(request).authentication.is_open:
+        return address_of(request)
+    return f"user {caller.user_id}"
 
 
 def address_of(request: Request) -> str:

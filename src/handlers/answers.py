@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from urllib.parse import urlencode
+from functools import lru_cache
+from urllib.parse import quote, unquote
 
 import msgspec
 from starlette.requests import Request
@@ -17,6 +18,8 @@ from .body_limits import BodyLimits
 REVALIDATE = "private, no-cache"
 # For what holds a link: a cache that revalidated it, and was told that the image is the same, would serve an old link.
 NO_STORE = "private, no-store"
+
+_WRITTEN = "!$'()*+,/:;=?@%"  # what a pair in a query may have as it is, besides what any text has
 
 _KEY = re.compile(r"[!-~]{1,255}")
 
@@ -35,7 +38,16 @@ def body_limits_of(request: Request) -> BodyLimits:
 
 def origin_of(request: Request) -> str:
     """Return our own URL as the client reached it, with the path prefix that we run under and without a final slash."""
-    return str(request.base_url).rstrip("/")
+    scope = request.scope
+    prefix = scope.get("app_root_path", scope.get("root_path", ""))
+    return _origin(scope["scheme"], request.headers.get("host"), scope.get("server"), prefix)
+
+
+@lru_cache(maxsize=64)  # there are few, and Starlette takes its time
+def _origin(scheme: str, host: str | None, server: tuple[str, int | None] | None, prefix: str) -> str:
+    headers = [] if host is None else [(b"host", host.encode("latin-1"))]
+    scope = {"type": "http", "scheme": scheme, "server": server, "headers": headers, "query_string": b""}
+    return str(Request(scope | {"path": "/", "app_root_path": prefix}).base_url).rstrip("/")
 
 
 def prefix_of(request: Request) -> str:
@@ -57,9 +69,11 @@ def next_link(request: Request, path: str, last_key: msgspec.Struct | None) -> d
     """Return the Link header (RFC 8288) to the page after the one that ended with `last_key`."""
     if last_key is None:
         return {}
-    query = [(name, value) for name, value in request.query_params.multi_items() if name != "last_key"]
-    query.append(("last_key", _encode(last_key).decode()))
-    return {"Link": f'<{prefix_of(request)}{path}?{urlencode(query)}>; rel="next"'}
+    # As the client wrote them, since taking them apart and putting them together again costs more than the page's SQL.
+    pairs = request.scope["query_string"].decode("latin-1").split("&")
+    query = [quote(pair, safe=_WRITTEN) for pair in pairs if pair and unquote(pair.partition("=")[0]) != "last_key"]
+    query.append(f"last_key={quote(_encode(last_key))}")
+    return {"Link": f'<{prefix_of(request)}{path}?{"&".join(query)}>; rel="next"'}
 
 
 def etag_of(image: Image) -> str:

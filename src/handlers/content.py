@@ -1,5 +1,7 @@
 """`/images/{image_id}/content`: the way to an image's bytes that never changes. And how any answer gets such a link."""
 
+from operator import attrgetter
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,6 +18,9 @@ from .queries import ContentParameters, ImageParameters, RenditionParameters
 from .schemas import Problem
 
 _FORWARDED = (*RenditionParameters.__struct_fields__, "download")
+
+_of_rendition = attrgetter(*RenditionParameters.__struct_fields__)
+_NO_RENDITION = (None,) * len(RenditionParameters.__struct_fields__)
 
 _content_parameters = Reader(ContentParameters)
 
@@ -110,7 +115,7 @@ def varies(parameters: RenditionParameters) -> dict[str, str]:
 
 
 def _is_rendition(parameters: RenditionParameters) -> bool:
-    return any(getattr(parameters, name) is not None for name in RenditionParameters.__struct_fields__)
+    return _of_rendition(parameters) != _NO_RENDITION
 
 
 def _rendition_request(request: Request, image: Image, parameters: RenditionParameters) -> RenditionRequest:

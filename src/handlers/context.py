@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
+import os
 import re
 import time
-import uuid
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -101,7 +101,7 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _ACCEPTED_ID.fullmatch(text := bytes(value).decode("latin-1")):
             return text
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
 def _current_id() -> bytes:

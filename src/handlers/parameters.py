@@ -58,10 +58,11 @@ class Reader[T: msgspec.Struct]:
         Fields named in `besides` are read by somebody else, and `errors` are what was found wrong with them. Raises
         InvalidRequest that names every field at fault.
         """
-        known = sorted(self._names | besides)
-        unknown = f"is not known here; known are {', '.join(known)}" if known else "is not known here; nothing is"
-        others = [name for name in values if name not in self._names]
-        errors = [*errors, *(FieldError(shown_name(name), unknown) for name in others[:MAX_UNKNOWN])]
+        errors = [*errors]
+        if others := [name for name in values if name not in self._names]:
+            known = sorted(self._names | besides)
+            unknown = f"is not known here; known are {', '.join(known)}" if known else "is not known here; nothing is"
+            errors += [FieldError(shown_name(name), unknown) for name in others[:MAX_UNKNOWN]]
         found: dict[str, object] = {}
         for field in self._fields:
             given = values.get(field.name)

@@ -9,6 +9,7 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
@@ -67,20 +68,19 @@ class LocalObjectStore(ObstoreObjectStore):
         return _file_info(key, stat)
 
     async def read(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
-        if start >= end:
-            return
         with self._translated(f"object {key}"):
-            file, data = await asyncio.to_thread(self._begin, key, start, end)
-            with file:
-                while data:
+            if start >= end:
+                return
+            with self._path(key).open("rb", buffering=0) as file:
+                while start < end:
+                    size = min(CHUNK, end - start)
+                    data = _in_memory(file, start, size)
+                    if not data:
+                        data = await asyncio.to_thread(os.pread, file.fileno(), size, start)
+                    if not data:
+                        return
                     yield data
                     start += len(data)
-                    data = await asyncio.to_thread(file.read, min(CHUNK, end - start)) if start < end else b""
-
-    def _begin(self, key: str, start: int, end: int) -> tuple[BinaryIO, bytes]:
-        file = self._path(key).open("rb", buffering=0)
-        file.seek(start)
-        return file, file.read(min(CHUNK, end - start))
 
     async def fetch(self, key: str) -> Payload:
         with self._translated(f"object {key}"):
@@ -124,6 +124,15 @@ class LocalObjectStore(ObstoreObjectStore):
         if not self._root.is_dir():  # a listing would only be empty
             raise StoreFailed("The directory of the objects is gone.")
         await super().ping()
+
+
+def _in_memory(file: FileIO, start: int, size: int) -> bytes:
+    """Return what the system need not wait for the disk for, so that no thread has to."""
+    data = bytearray(size)
+    try:
+        return bytes(memoryview(data)[: os.preadv(file.fileno(), [data], start, os.RWF_NOWAIT)])
+    except (OSError, AttributeError):  # none of it, or the system does not know the flag
+        return b""
 
 
 def _temporary_files(root: Path) -> list[Path]:

@@ -6,14 +6,14 @@ to a thread costs. Writes wait for the disk and have a thread of their own.
 
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from ..common.errors import StoreFailed
 from .sqlite_schema import migrate
 from .sqlite_writer import Job, SqliteWriter
 
+CACHE = 16 * 1024  # KiB that a connection keeps of the file, where it needs that many
 BUSY_TIMEOUT = 5  # seconds that a writer waits for another process
 
 
@@ -36,6 +36,7 @@ class SqliteDatabase:
         connection = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = {-CACHE}")
         return connection
 
     async def write[T](self, job: Job[T]) -> T:
@@ -61,9 +62,20 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             return
 
 
-@contextmanager
-def reading() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise StoreFailed("The database failed.") from error
+class _Reading:
+    """A class, since this is done for every read and a generator takes longer than some of them."""
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, sqlite3.Error):
+            raise StoreFailed("The database failed.") from error
+
+
+_READING = _Reading()
+
+
+def reading() -> _Reading:
+    """Translate what SQLite raises."""
+    return _READING

@@ -2,7 +2,7 @@
 
 import heapq
 import sqlite3
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from itertools import groupby
 from operator import itemgetter
@@ -25,6 +25,7 @@ COUNT_STATEMENT = "SELECT images FROM tag_counts WHERE user_id = ? AND tag = ?"
 TAG_STATEMENT = "SELECT tag, images FROM tag_counts WHERE user_id = ? AND tag {} ? AND tag < ? ORDER BY tag LIMIT ?"
 
 _decode = msgspec.json.Decoder(Image).decode
+_decode_all = msgspec.json.Decoder(tuple[Image, ...]).decode
 _encode = msgspec.json.encode
 
 
@@ -79,10 +80,26 @@ class SqliteImageRepository:
         return await self._database.write(job)
 
     async def list(self, query: ImageQuery) -> Page:
+        if query.tag_mode == "all" and len(query.tags) > 1:
+            query = msgspec.structs.replace(query, tags=self._rarest_first(query))
+        tags = query.tags[:1] if query.tag_mode == "all" else query.tags
+        statements = [list_statement(query, tag) for tag in tags or (None,)]
+        if len(statements) == 1 and len(query.tags) <= 1 and not query.exclude_tags:
+            return self._walked(query.limit, *statements[0])
+        return self._filtered(query, statements)
+
+    def _walked(self, limit: int, statement: str, values: Mapping[str, str | int]) -> Page:
+        """Return a page of which each image in the index is one."""
+        with reading():
+            rows = self._reader.execute(statement, {**values, "most": limit + 1}).fetchall()
+        images = _decode_all(f"[{','.join([record for _, record in rows[:limit]])}]")
+        return Page(images, rows[limit - 1][0] if len(rows) > limit else None)
+
+    def _filtered(self, query: ImageQuery, statements: Sequence[tuple[str, Mapping[str, str | int]]]) -> Page:
         images: list[Image] = []
         looked_at = 0
         last_id: str | None = None
-        with closing(self._candidates(query)) as candidates:
+        with closing(self._candidates(query, statements)) as candidates:
             for image_id, record in candidates:
                 if len(images) == query.limit or looked_at == READ_BUDGET:
                     return Page(tuple(images), last_id)
@@ -92,12 +109,10 @@ class SqliteImageRepository:
                     images.append(_decode(record))
         return Page(tuple(images), None)
 
-    def _candidates(self, query: ImageQuery) -> Generator[tuple[str, str | None]]:
+    def _candidates(
+        self, query: ImageQuery, statements: Sequence[tuple[str, Mapping[str, str | int]]]
+    ) -> Generator[tuple[str, str | None]]:
         """Yield, lazily and in order, ids that may match, each with its record if it does."""
-        if query.tag_mode == "all" and len(query.tags) > 1:
-            query = msgspec.structs.replace(query, tags=self._rarest_first(query))
-        tags = query.tags[:1] if query.tag_mode == "all" else query.tags
-        statements = [list_statement(query, tag) for tag in tags or (None,)]
         # Closed at the end: a statement that is left half read would keep the connection in the past.
         with reading(), ExitStack() as stack:
             rows = [stack.enter_context(closing(self._reader.execute(*statement))) for statement in statements]

@@ -4,6 +4,7 @@ Both speak the same dialect: a client need not know which of them it talks to.
 """
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import quote, urlsplit
 
@@ -14,6 +15,7 @@ from ..common.sigv4 import Credentials
 from ..models.image import CONTENT_TYPE_OF, Image, original_key
 from ..models.link import Form, Link
 
+_PLAIN = re.compile(r'[^"\\%\x00-\x1f\x7f-\U0010ffff]*')
 _EXTENSIONS = {*CONTENT_TYPE_OF, "jpeg", "tif"}
 OBJECTS_PATH = "/objects/"
 TEMPORARY_LIFE = 3_600  # seconds: what is signed with temporary credentials dies with them, so no more is promised
@@ -182,6 +184,8 @@ def _with_extension_of(key: str, filename: str) -> str:
 
 def content_disposition(disposition: str, filename: str) -> str:
     """Write the header of RFC 6266, with RFC 8187's form of a name that is not plain ASCII."""
+    if _PLAIN.fullmatch(filename):
+        return f'{disposition}; filename="{filename}"'
     fallback = "".join(c if " " <= c <= "~" and c not in '"\\%' else "_" for c in filename)
     value = f'{disposition}; filename="{fallback}"'
     if fallback != filename:

@@ -1,6 +1,7 @@
 """Files as an ObjectStore, and what only they promise: synced to the disk, and nothing left lying about."""
 
 import datetime as dt
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -364,3 +365,32 @@ async def test_a_file_instead_of_the_directory_of_renditions(objects: ObstoreObj
     for operation in (objects.fetch(KEY), objects.delete_below(BELOW)):
         with pytest.raises(StoreFailed):
             await operation
+
+
+@pytest.mark.parametrize("in_memory", ["nothing", "a part", "unknown flag", "unknown call"])
+async def test_what_has_to_be_waited_for(
+    objects: ObstoreObjectStore, monkeypatch: pytest.MonkeyPatch, in_memory: str
+) -> None:
+    """Of a file some may be in memory, or none, or the system does not say: a thread reads the rest."""
+    data = some_bytes(3 * 256 * 1024 + 17)
+    await put(objects, KEY, Payload.of(data))
+    waited: list[int] = []
+    pread, preadv = os.pread, os.preadv
+
+    def slow(descriptor: int, size: int, start: int) -> bytes:
+        waited.append(start)
+        return pread(descriptor, size, start)
+
+    def fast(descriptor: int, buffers: list[bytearray], start: int, flags: int) -> int:
+        assert flags == os.RWF_NOWAIT
+        if in_memory == "a part" and start < 300_000:
+            return preadv(descriptor, [memoryview(buffers[0])[:100_000]], start, flags)
+        raise BlockingIOError if in_memory in ("nothing", "a part") else OSError(errno.EOPNOTSUPP, "no such flag")
+
+    monkeypatch.setattr(os, "pread", slow)
+    monkeypatch.setattr(os, "preadv", fast)
+    if in_memory == "unknown call":
+        monkeypatch.delattr(os, "preadv")
+    assert await read(objects, KEY, 10, len(data)) == data[10:]
+    assert waited
+    assert (waited[0] == 10) == (in_memory != "a part")

@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.routing import Route
 
 from src.bootstrap import build_services
 from src.common.config import Settings
 from src.handlers.app import CORS_ANSWER_HEADERS, CORS_REQUEST_HEADERS, OBJECT_ROUTES, ROUTES, create_app
+from src.handlers.routing import ShortWay
 from tests.support.api import assert_problem, raw, stored_files, uploaded
 from tests.support.tokens import AUTH, SECRET, bearer, token
 from tests.support.uploads import DATA, declaration, declared
@@ -222,7 +222,7 @@ async def test_errors_are_readable(open_client: Open, monkeypatch: pytest.Monkey
         415: await client.post("/images", content=b"a", headers=own),
         429: [await client.get("/images", headers=own) for _ in range(8)][-1],
     }
-    monkeypatch.setattr(Route, "handle", _fail)
+    monkeypatch.setattr(ShortWay, "__call__", _fail)
     attempts[500] = await client.get("/images", headers=own)
     for status, answer in attempts.items():
         assert answer.status_code == status, answer.text
