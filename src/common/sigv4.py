@@ -103,7 +103,7 @@ def verify(
     time = values.get("X-Amz-Date", "")
     access_key_id, _, scope = values.get("X-Amz-Credential", "").partition("/")
     try:
-        started = dt.datetime.strptime(time, TIME_FORMAT).replace(tzinfo=dt.UTC)
+        started = _read(time[:LONGEST_KEPT])
     except ValueError:
         raise SignatureInvalid("The link carries no valid X-Amz-Date.") from None
     expires_in = values.get("X-Amz-Expires", "")
@@ -136,19 +136,33 @@ def _taken_apart(path: str, query: str) -> tuple[dict[str, str], str]:
     values: dict[str, str] = {}
     unsigned = []
     for pair in query.split("&"):
-        name, equals, value = pair.partition("=")
-        decoded_name, decoded_value = unquote(name), unquote(value)
-        if not equals or pair != f"{_encode(decoded_name)}={_encode(decoded_value)}" or decoded_name in values:
+        decoded = _decoded(pair) if len(pair) <= LONGEST_KEPT else _decoded.__wrapped__(pair)
+        if decoded is None or decoded[0] in values:
             raise SignatureInvalid("The link's parameters are not spelt as they were signed.")
-        values[decoded_name] = decoded_value
-        if name != "X-Amz-Signature":
-            unsigned.append((name, value))
-    return values, _joined(unsigned)
+        values[decoded[0]] = decoded[1]
+        if decoded[0] != "X-Amz-Signature":
+            unsigned.append(pair)
+    unsigned.sort(key=_name_of)
+    return values, "&".join(unsigned)
+
+
+@lru_cache(maxsize=1_024)  # but for the signature, most of them come again
+def _decoded(pair: str) -> tuple[str, str] | None:
+    """Return the decoded name and value, or None if they are not spelt as we spell them."""
+    name, equals, value = pair.partition("=")
+    decoded_name, decoded_value = unquote(name), unquote(value)
+    if not equals or pair != f"{_encode(decoded_name)}={_encode(decoded_value)}":
+        return None
+    return decoded_name, decoded_value
+
+
+def _name_of(pair: str) -> str:
+    return pair.partition("=")[0]
 
 
 def _joined(pairs: Iterable[tuple[str, str]]) -> str:
     """Return the canonical query of encoded names and values, which goes by name."""
-    return "&".join(f"{name}={value}" for name, value in sorted(pairs))
+    return "&".join([f"{name}={value}" for name, value in sorted(pairs)])
 
 
 def _canonical_request(method: str, encoded_path: str, canonical_query: str, host: str) -> str:
@@ -180,6 +194,11 @@ def _signing_key(secret: str, scope: str) -> bytes:
 
 def _hmac(key: bytes, text: str) -> bytes:
     return hmac.digest(key, text.encode(), "sha256")
+
+
+@lru_cache(maxsize=1_024)
+def _read(time: str) -> dt.datetime:
+    return dt.datetime.strptime(time, TIME_FORMAT).replace(tzinfo=dt.UTC)
 
 
 @lru_cache(maxsize=16)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from ..common.config import Settings
 from ..common.errors import KeysUnavailable, TokenInvalid, Unauthenticated
 from ..models.caller import Caller, Scope
-from .answers import services_of
+from .answers import header_values, services_of
 from .origins import refuse_foreign_page
 
 # Where tokens are asked for and the settings do not say: as many requests as a stage of API Gateway lets through.
@@ -113,7 +113,7 @@ async def _admit(request: Request, scope: Scope) -> Caller:
     authentication = services_of(request).authentication
     if authentication.is_open:
         refuse_foreign_page(request)
-    headers = request.headers.getlist("authorization")
+    headers = header_values(request, b"authorization")
     try:
         if len(headers) > 1 and not authentication.is_open:
             raise TokenInvalid("There is more than one Authorization header.")

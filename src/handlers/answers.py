@@ -13,6 +13,7 @@ from ..bootstrap import Services
 from ..common.errors import InvalidRequest
 from ..models.claim import Outcome
 from ..models.image import Image
+from ..models.page import encode_images
 from .body_limits import BodyLimits
 
 REVALIDATE = "private, no-cache"
@@ -23,7 +24,7 @@ _WRITTEN = "!$'()*+,/:;=?@%"  # what a pair in a query may have as it is, beside
 
 _KEY = re.compile(r"[!-~]{1,255}")
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=encode_images).encode
 
 
 def services_of(request: Request) -> Services:
@@ -36,11 +37,24 @@ def body_limits_of(request: Request) -> BodyLimits:
     return limits
 
 
+def header_values(request: Request, name: bytes) -> list[str]:
+    """Return the values of a header, whose name is in small letters: one for each of its lines.
+
+    As Starlette's own do, in a fourth of the time, which several for each request add up to.
+    """
+    return [value.decode("latin-1") for each, value in request.scope["headers"] if each == name]
+
+
+def header(request: Request, name: bytes) -> str | None:
+    """Return the value of a header's first line."""
+    return next(iter(header_values(request, name)), None)
+
+
 def origin_of(request: Request) -> str:
     """Return our own URL as the client reached it, with the path prefix that we run under and without a final slash."""
     scope = request.scope
     prefix = scope.get("app_root_path", scope.get("root_path", ""))
-    return _origin(scope["scheme"], request.headers.get("host"), scope.get("server"), prefix)
+    return _origin(scope["scheme"], header(request, b"host"), scope.get("server"), prefix)
 
 
 @lru_cache(maxsize=64)  # there are few, and Starlette takes its time
@@ -90,7 +104,7 @@ def image_response(request: Request, outcome: Outcome) -> Response:
 
 def idempotency_key(request: Request) -> str | None:
     """Return the Idempotency-Key. Raises InvalidRequest if it can't be one."""
-    keys = request.headers.getlist("idempotency-key")
+    keys = header_values(request, b"idempotency-key")
     if not keys:
         return None
     if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
@@ -100,18 +114,18 @@ def idempotency_key(request: Request) -> str | None:
 
 def matches_etag(request: Request, etag: str) -> bool:
     """Tell whether If-None-Match holds the tag (RFC 9110, 13.1.2: weak comparison, or `*`)."""
-    tags = [tag.removeprefix("W/") for tag in _tags(request, "if-none-match")]
+    tags = [tag.removeprefix("W/") for tag in _tags(request, b"if-none-match")]
     return "*" in tags or etag.removeprefix("W/") in tags
 
 
 def is_wanted(request: Request, etag: str) -> bool:
     """Tell whether If-Match is absent or holds the tag (RFC 9110, 13.1.1: strong comparison, or `*`)."""
-    if "if-match" not in request.headers:
+    if header(request, b"if-match") is None:
         return True
-    tags = _tags(request, "if-match")
+    tags = _tags(request, b"if-match")
     return "*" in tags or etag in tags
 
 
-def _tags(request: Request, header: str) -> list[str]:
+def _tags(request: Request, name: bytes) -> list[str]:
     """Return the members of a list, which may stand in several lines (RFC 9110, 5.3)."""
-    return [tag.strip() for line in request.headers.getlist(header) for tag in line.split(",")]
+    return [tag.strip() for line in header_values(request, name) for tag in line.split(",")]

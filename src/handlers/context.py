@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..common.errors import InternalError, OutcomeUnknown, ServiceError, StoreUnavailable
 from ..common.ids import is_id
-from ..common.logging import request_id
+from ..common.logging import info, request_id
 from .problems import from_http_exception, problem_response, status_of
 
 log = logging.getLogger(__name__)
@@ -121,4 +121,4 @@ def _log_request(scope: Scope, status: int, started: float) -> None:
         fields["image_id"] = image_id
     if user_id := scope.get("state", {}).get("user_id"):
         fields["user_id"] = user_id
-    log.info("request", extra=fields)
+    info(log, "request", fields)

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from ..common.errors import RangeNotSatisfiable
 from ..models.image import CONTENT_TYPE_OF, EXTENSION_OF, image_id_of
 from ..repositories.ports import ObjectInfo
-from .answers import matches_etag, services_of
+from .answers import header, matches_etag, services_of
 
 # The headers that a signed link may set (S3, GetObject: "Overriding response header values through the request").
 _OVERRIDES = {
@@ -34,7 +34,7 @@ async def serve_object(request: Request) -> Response:
         request.method,
         path=request.scope["raw_path"].decode("latin-1").partition("?")[0],
         query=request.scope["query_string"].decode("latin-1"),
-        host=request.headers.get("host", ""),
+        host=header(request, b"host") or "",
     )
     request.state.image_id = image_id_of(request.path_params["key"])
     info = await services.objects.head(request.path_params["key"])
@@ -84,8 +84,8 @@ def _wanted_range(request: Request, info: ObjectInfo) -> tuple[int, int] | None:
 
     Several ranges at once, other units and what can't be read are ignored, as S3 does. Raises RangeNotSatisfiable.
     """
-    match = _RANGE.fullmatch(request.headers.get("range", ""))
-    if match is None or request.headers.get("if-range", info.etag) != info.etag:
+    match = _RANGE.fullmatch(header(request, b"range") or "")
+    if match is None or header(request, b"if-range") not in (None, info.etag):
         return None
     first, last = match.groups()
     if not first and not last:

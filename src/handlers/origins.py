@@ -12,18 +12,18 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from ..common.errors import OriginRefused
-from .answers import services_of
+from .answers import header, services_of
 
 
 def refuse_foreign_page(request: Request) -> None:
     """Raise OriginRefused if a page of another site sends this."""
     settings = services_of(request).settings
-    host = request.headers.get("host", "")
+    host = header(request, b"host") or ""
     if request.app.state.is_local and not (_is_local(host) or host == _host_of(settings.public_endpoint or "")):
         raise OriginRefused(
             f"An open service answers to localhost, not to {host[:100]!r}: use tokens, or ALLOW_ANONYMOUS=1."
         )
-    origin = request.headers.get("origin")
+    origin = header(request, b"origin")
     if origin is None or request.method in ("GET", "HEAD"):
         return
     allowed = settings.cors_allow_origins or ()

@@ -5,6 +5,7 @@ A list of 20 takes some hundred microseconds, of which those were twenty.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from starlette.convertors import PathConvertor, StringConvertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -22,9 +23,12 @@ class ShortWay:
         self._app = app
         self._on_error = exception_handlers
         self._handled = tuple(exception_handlers)
-        self._routes: dict[str, list[Route]] = {}
+        self._routes: dict[tuple[str, str], list[Route]] = {}
         for route in routes:
-            self._routes.setdefault(_first_part(route.path), []).append(route)
+            if not all(isinstance(each, StringConvertor | PathConvertor) for each in route.param_convertors.values()):
+                raise TypeError(f"{route.path} has parameters that are no text")
+            for method in route.methods or ():
+                self._routes.setdefault((method, _first_part(route.path)), []).append(route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope.get("root_path") or not self._matches(scope):
@@ -40,14 +44,10 @@ class ShortWay:
 
     def _matches(self, scope: Scope) -> bool:
         """Add to the scope what Starlette adds, if one of the routes matches."""
-        path, method = scope["path"], scope["method"]
-        for route in self._routes.get(_first_part(path), ()):
-            if method in route.methods and (match := route.path_regex.match(path)):  # type: ignore[operator]
-                scope["route"], scope["endpoint"] = route, route.endpoint
-                convertors = route.param_convertors
-                scope["path_params"] = {
-                    name: convertors[name].convert(text) for name, text in match.groupdict().items()
-                }
+        path = scope["path"]
+        for route in self._routes.get((scope["method"], _first_part(path)), ()):
+            if match := route.path_regex.match(path):
+                scope["route"], scope["endpoint"], scope["path_params"] = route, route.endpoint, match.groupdict()
                 return True
         return False
 

@@ -31,6 +31,7 @@ log = stdlib_logging.getLogger(__name__)
 GRACE = 30  # seconds that requests in flight get when the server is told to end
 KEEP_ALIVE = 75  # seconds
 BACKLOG = 2_048  # connections that wait to be accepted
+ACCEPTED_AT_ONCE = 16
 
 
 def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
@@ -56,9 +57,12 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         timeout_keep_alive=KEEP_ALIVE,
     )
     server = uvicorn.Server(config)
+    # The loop accepts one connection of each socket, and then answers whoever is connected: with one socket, the last
+    # of 64 clients that come at once waited for two thousand answers.
+    sockets = [listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))]
     threading.Thread(target=_announce, args=(listener, announce), daemon=True).start()
     if settings.workers > 1:
-        supervisor = Multiprocess(config, sockets=[listener])
+        supervisor = Multiprocess(config, sockets=sockets)
         # uvicorn would restart the workers: the service would outlive the terminal that is closed.
         signal.signal(signal.SIGHUP, lambda *_: supervisor.should_exit.set())
         supervisor.run()
@@ -66,7 +70,7 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     # uvicorn raises the signal that ended it once more, for whoever listened before it: that is us, and it is well.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    server.run(sockets=[listener])
+    server.run(sockets=sockets)
 
 
 async def _try(settings: Settings) -> None:

@@ -1,7 +1,9 @@
 """Lists of images: what is asked for, and one page of the answer."""
 
 import datetime as dt
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Literal, overload
 
 import msgspec
 
@@ -39,5 +41,49 @@ class Page(msgspec.Struct, frozen=True):
     bounded.
     """
 
-    images: tuple[Image, ...]
+    images: Sequence[Image]
     after: str | None
+
+
+class EncodedImages(Sequence[Image]):
+    """Images as their JSON, which most lists are only passed on as; whoever looks at them takes it apart."""
+
+    def __init__(self, records: Sequence[str]) -> None:
+        """Take a JSON object of each."""
+        self._length = len(records)
+        self.encoded = f"[{','.join(records)}]"
+
+    @cached_property
+    def _images(self) -> tuple[Image, ...]:
+        return _decode(self.encoded)
+
+    @overload
+    def __getitem__(self, index: int) -> Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Image]: ...
+    def __getitem__(self, index: int | slice) -> Image | Sequence[Image]:
+        return self._images[index]
+
+    def __iter__(self) -> Iterator[Image]:
+        return iter(self._images)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._images == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self._images)
+
+
+_decode = msgspec.json.Decoder(tuple[Image, ...]).decode
+
+
+def encode_images(value: Any) -> msgspec.Raw:
+    """Be the hook of an encoder for EncodedImages."""
+    if isinstance(value, EncodedImages):
+        return msgspec.Raw(value.encoded)
+    raise NotImplementedError(f"{type(value).__name__} has no JSON")

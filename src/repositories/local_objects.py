@@ -37,6 +37,7 @@ class LocalObjectStore(ObstoreObjectStore):
     def __init__(self, root: Path) -> None:
         super().__init__(LocalStore(root, mkdir=True))
         self._root = root
+        self._directory = str(root)
 
     def _write(self, key: str, payload: Payload, content_type: str, durable: bool) -> None:
         path = self._path(key)
@@ -62,7 +63,7 @@ class LocalObjectStore(ObstoreObjectStore):
 
     async def head(self, key: str) -> ObjectInfo:
         with self._translated(f"object {key}"):
-            stat = self._path(key).stat()  # not in a thread, which takes longer to reach
+            stat = os.stat(self._place(key))  # noqa: PTH116 - not in a thread, which takes longer to reach
             if not S_ISREG(stat.st_mode):
                 raise FileNotFoundError(key)
         return _file_info(key, stat)
@@ -71,7 +72,7 @@ class LocalObjectStore(ObstoreObjectStore):
         with self._translated(f"object {key}"):
             if start >= end:
                 return
-            with self._path(key).open("rb", buffering=0) as file:
+            with FileIO(self._place(key)) as file:
                 while start < end:
                     size = min(CHUNK, end - start)
                     data = _in_memory(file, start, size)
@@ -93,9 +94,15 @@ class LocalObjectStore(ObstoreObjectStore):
             raise FileNotFoundError(key)
         return self._within(key)
 
+    def _place(self, key: str) -> str:
+        """Return the path as text, which is had in a tenth of the time."""
+        if "#" in key or not _is_within(key):
+            raise FileNotFoundError(key)
+        return f"{self._directory}/{key}"
+
     def _within(self, key: str) -> Path:
         """Raise FileNotFoundError for what may lead out of the root."""
-        if "\0" in key or {"", ".", ".."} & set(key.split("/")):
+        if not _is_within(key):
             raise FileNotFoundError(key)
         return self._root / key
 
@@ -124,6 +131,10 @@ class LocalObjectStore(ObstoreObjectStore):
         if not self._root.is_dir():  # a listing would only be empty
             raise StoreFailed("The directory of the objects is gone.")
         await super().ping()
+
+
+def _is_within(key: str) -> bool:
+    return "\0" not in key and {"", ".", ".."}.isdisjoint(key.split("/"))
 
 
 def _in_memory(file: FileIO, start: int, size: int) -> bytes:

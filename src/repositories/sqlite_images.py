@@ -13,7 +13,7 @@ from ..common.ids import first_id_at
 from ..common.validation import LAST_CHARACTER
 from ..models.claim import Claim, Outcome
 from ..models.image import Image
-from ..models.page import ImageQuery, Page
+from ..models.page import EncodedImages, ImageQuery, Page
 from ..models.usage import UNLIMITED, Quota, TagCount, TagPage, TagQuery, Usage
 from .sqlite_claims import finish
 from .sqlite_database import SqliteDatabase, reading
@@ -25,7 +25,6 @@ COUNT_STATEMENT = "SELECT images FROM tag_counts WHERE user_id = ? AND tag = ?"
 TAG_STATEMENT = "SELECT tag, images FROM tag_counts WHERE user_id = ? AND tag {} ? AND tag < ? ORDER BY tag LIMIT ?"
 
 _decode = msgspec.json.Decoder(Image).decode
-_decode_all = msgspec.json.Decoder(tuple[Image, ...]).decode
 _encode = msgspec.json.encode
 
 
@@ -92,7 +91,7 @@ class SqliteImageRepository:
         """Return a page of which each image in the index is one."""
         with reading():
             rows = self._reader.execute(statement, {**values, "most": limit + 1}).fetchall()
-        images = _decode_all(f"[{','.join([record for _, record in rows[:limit]])}]")
+        images = EncodedImages([record for _, record in rows[:limit]])
         return Page(images, rows[limit - 1][0] if len(rows) > limit else None)
 
     def _filtered(self, query: ImageQuery, statements: Sequence[tuple[str, Mapping[str, str | int]]]) -> Page:

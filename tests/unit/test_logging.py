@@ -2,11 +2,12 @@
 
 import json
 import logging
+from collections.abc import Iterator
 
 import pytest
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
-from src.common.logging import JsonFormatter, request_id
+from src.common.logging import JsonFormatter, configure, info, request_id
 
 
 def line_of(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, object]:
@@ -40,3 +41,36 @@ def test_a_plain_line_is_the_library_s(extra: dict[str, object]) -> None:
 def test_the_time() -> None:
     record = logging.makeLogRecord({"msg": "", "created": 1_748_779_199.0625})
     assert line_of(JsonFormatter(), record)["time"] == "2025-06-01T11:59:59.062Z"
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    root = logging.getLogger()
+    names = ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks")
+    before = root.handlers[:], root.level, {name: getattr(logging, name, None) for name in names}
+    yield
+    root.handlers[:], level, values = before
+    root.setLevel(level)
+    for name, value in values.items():
+        setattr(logging, name, value)
+
+
+def test_the_line_of_a_request(restored: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """It goes past the library, and comes to the same."""
+    logger, fields = logging.getLogger("src.x"), {"status": 200, "route": None}
+    configure("INFO")
+    info(logger, "request", fields)
+    logger.info("request", extra=fields)
+    configure("WARNING")
+    info(logger, "not this one", fields)
+    short, usual = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert short.pop("time") <= usual.pop("time")
+    assert short == usual == {"level": "INFO", "logger": "src.x", "message": "request", **fields}
+
+
+def test_others_who_listen(restored: None, caplog: pytest.LogCaptureFixture) -> None:
+    """They get it as from any logger."""
+    caplog.set_level("INFO")
+    info(logging.getLogger("src.x"), "request", {"status": 200})
+    (record,) = caplog.records
+    assert (record.name, record.message, record.status) == ("src.x", "request", 200)  # type: ignore[attr-defined]
