@@ -189,10 +189,13 @@ def _miniature(image: pyvips.Image) -> pyvips.Image:
         image = image.premultiply().shrink(across, down, ceil=True).unpremultiply().rint()
     else:
         image = image.shrink(across, down, ceil=True)
-    return to_srgb(image.copy_memory()).colourspace("srgb")  # of grey, too
+    image = to_srgb(image.copy_memory())
+    return image if image.interpretation == "srgb" else image.colourspace("srgb")  # of grey, too
 
 
 def _upright(image: pyvips.Image, orientation: int) -> pyvips.Image:
+    if orientation == 1:
+        return image
     image = image.copy()
     image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
     return image.autorot().copy_memory()
@@ -201,22 +204,15 @@ def _upright(image: pyvips.Image, orientation: int) -> pyvips.Image:
 def _dominant_color(image: pyvips.Image) -> str:
     """Return the mean of the fullest of 16 x 16 x 16 bins, of what is not transparent, as #rrggbb."""
     bands, data = image.bands, bytes(image.write_to_memory())
-    bins: Counter[int] = Counter()
-    sums: dict[int, list[int]] = {}
-    for i in range(0, len(data), bands):
-        if bands == 4 and data[i + 3] < 128:
-            continue
-        red, green, blue = data[i], data[i + 1], data[i + 2]
-        bin_ = (red >> 4) << 8 | (green >> 4) << 4 | blue >> 4
-        bins[bin_] += 1
-        total = sums.setdefault(bin_, [0, 0, 0])
-        total[0] += red
-        total[1] += green
-        total[2] += blue
-    if not bins:
+    colors = list(zip(data[0::bands], data[1::bands], data[2::bands], strict=True))
+    if bands == 4:
+        colors = [color for color, alpha in zip(colors, data[3::4], strict=True) if alpha >= 128]
+    if not colors:
         return "#ffffff"
-    bin_, count = bins.most_common(1)[0]
-    return "#" + "".join(f"{round(total / count):02x}" for total in sums[bin_])
+    bins = [(red >> 4, green >> 4, blue >> 4) for red, green, blue in colors]
+    ((fullest, count),) = Counter(bins).most_common(1)
+    members = [color for color, bin_ in zip(colors, bins, strict=True) if bin_ == fullest]
+    return "#" + "".join(f"{round(sum(channel) / count):02x}" for channel in zip(*members, strict=True))
 
 
 def _data_uri(image: pyvips.Image) -> str:
