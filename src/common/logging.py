@@ -1,5 +1,6 @@
 """JSON log lines on standard error, each with the id of the request that it belongs to."""
 
+import asyncio
 import datetime as dt
 import logging
 import sys
@@ -53,16 +54,33 @@ def info(logger: logging.Logger, message: str, fields: dict[str, Any]) -> None:
 
 
 class JsonHandler(logging.StreamHandler[TextIO]):
-    """Writes to standard error."""
+    """Writes to standard error. In a server, the lines that come within one turn of the loop are written at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_server: bool) -> None:
         super().__init__(sys.stderr)
         self.setFormatter(JsonFormatter())
+        self._in_server = in_server
+        self._waiting: list[str] = []
 
     def write(self, line: str) -> None:
+        """Write a line that is formatted already; on the loop's thread."""
         with self.lock or nullcontext():
-            self.stream.write(f"{line}\n")
-            self.stream.flush()
+            self._waiting.append(f"{line}\n")
+            if not self._in_server:
+                self.flush()
+            elif len(self._waiting) == 1:
+                asyncio.get_running_loop().call_soon(self.flush)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.flush()
+        super().emit(record)
+
+    def flush(self) -> None:
+        with self.lock or nullcontext():
+            if self._waiting:
+                self.stream.write("".join(self._waiting))
+                self._waiting.clear()
+            super().flush()
 
 
 def _head(created: float, level: str, logger: str) -> dict[str, str]:
@@ -78,13 +96,13 @@ def _second(timestamp: int) -> str:
     return dt.datetime.fromtimestamp(timestamp, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def configure(level: str) -> None:
+def configure(level: str, *, in_server: bool = False) -> None:
     """Send every log line of the process, the libraries' too, to standard error as JSON."""
     # Python's logging HOWTO, "Optimization": no line of ours says these, and finding them out takes longest of all.
     for what in ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
         setattr(logging, what, None)
     root = logging.getLogger()
-    root.handlers[:] = [JsonHandler()]
+    root.handlers[:] = [JsonHandler(in_server=in_server)]
     root.setLevel(level)
     # Ours says the same with the route and the request id.
     logging.getLogger("uvicorn.access").disabled = True

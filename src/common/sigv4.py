@@ -8,7 +8,7 @@ import datetime as dt
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -61,19 +61,10 @@ def presign(
     started = now.astimezone(dt.UTC).replace(microsecond=0)
     time = _written(started)
     scope = scope_of(time, region)
-    pairs = [
-        ("X-Amz-Algorithm", ALGORITHM),
-        ("X-Amz-Credential", _encode(f"{credentials.access_key_id}/{scope}")),
-        ("X-Amz-Date", time),
-        ("X-Amz-Expires", str(expires_in)),
-        ("X-Amz-SignedHeaders", "host"),
-    ]
-    if credentials.session_token:
-        pairs.append(("X-Amz-Security-Token", _encode(credentials.session_token)))
-    if parameters:
-        pairs += [(_encode(name), _encode(value)) for name, value in parameters.items()]
+    pairs = [(_encode(name), _encode(value)) for name, value in (parameters or {}).items()]
+    pairs += _own_pairs(credentials.access_key_id, credentials.session_token, scope, time, expires_in)
     encoded_path = quote(path, safe="/-_.~")
-    canonical_query = _joined(pairs)
+    canonical_query = "&".join([f"{name}={value}" for name, value in sorted(pairs)])
     signature = _signature(
         credentials.secret_access_key, time, scope, _canonical_request(method, encoded_path, canonical_query, host)
     )
@@ -160,9 +151,20 @@ def _name_of(pair: str) -> str:
     return pair.partition("=")[0]
 
 
-def _joined(pairs: Iterable[tuple[str, str]]) -> str:
-    """Return the canonical query of encoded names and values, which goes by name."""
-    return "&".join([f"{name}={value}" for name, value in sorted(pairs)])
+@lru_cache(maxsize=16)  # they are those of all links that are signed within a second
+def _own_pairs(
+    access_key_id: str, session_token: str | None, scope: str, time: str, expires_in: int
+) -> tuple[tuple[str, str], ...]:
+    own = {
+        "X-Amz-Algorithm": ALGORITHM,
+        "X-Amz-Credential": f"{access_key_id}/{scope}",
+        "X-Amz-Date": time,
+        "X-Amz-Expires": str(expires_in),
+        "X-Amz-SignedHeaders": "host",
+    }
+    if session_token:
+        own["X-Amz-Security-Token"] = session_token
+    return tuple((name, _encode(value)) for name, value in own.items())
 
 
 def _canonical_request(method: str, encoded_path: str, canonical_query: str, host: str) -> str:

@@ -157,7 +157,7 @@ def from_environment() -> Starlette:
     from ..imaging import inspect, render  # noqa: F401
 
     settings = Settings.from_environment(os.environ)
-    logging.configure(settings.log_level)
+    logging.configure(settings.log_level, in_server=True)
     app = create_app(build_services(settings), is_local=settings.is_local)
     # All that is there by now stays: to look through it for garbage would take 10 ms, again and again.
     gc.collect()

@@ -1,5 +1,6 @@
 """The lines of the log."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -66,6 +67,30 @@ def test_the_line_of_a_request(restored: None, capsys: pytest.CaptureFixture[str
     short, usual = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert short.pop("time") <= usual.pop("time")
     assert short == usual == {"level": "INFO", "logger": "src.x", "message": "request", **fields}
+
+
+@pytest.mark.anyio
+async def test_lines_in_a_server(restored: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are in order, and come in the loop's next turn or with what is logged in another way."""
+    logger = logging.getLogger("src.x")
+
+    def messages() -> list[str]:
+        return [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()]
+
+    configure("INFO", in_server=True)
+    info(logger, "a", {})
+    info(logger, "b", {})
+    assert messages() == []
+    await asyncio.sleep(0)
+    assert messages() == ["a", "b"]
+    info(logger, "c", {})
+    await asyncio.to_thread(logger.warning, "d")
+    info(logger, "e", {})
+    await asyncio.sleep(0)
+    assert messages() == ["c", "d", "e"]
+    info(logger, "f", {})
+    logging.getLogger().handlers[0].flush()  # as Python does at its end
+    assert messages() == ["f"]
 
 
 def test_others_who_listen(restored: None, caplog: pytest.LogCaptureFixture) -> None:
