@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from bench.load import Answer, Connection
 from src.common.payload import Payload
 from src.imaging.render import _WEBP_EFFORT, render
 from src.imaging.vips import pyvips
@@ -61,9 +62,6 @@ THUMBOR_SETTINGS = {
 ALONE = 20  # renditions a turn of what runs without a server
 
 
-type Answer = tuple[int, dict[str, str], bytes]  # status, headers, body
-
-
 class Case(NamedTuple):
     width: int
     height: int
@@ -83,7 +81,7 @@ CASES = (
 )
 
 
-def photo(width: int, height: int) -> bytes:
+def photo(width: int, height: int, quality: int = 90) -> bytes:
     """Return a JPEG that is as hard to decode as a photograph: 1.4 bits a pixel, in plain areas and detailed ones."""
     light = pyvips.Image.xyz(width, height)[1] * (60 / height) + 95
     where = _noise(width, height, 50, {6: 0.35, 8: 0.5}) + 0.6
@@ -91,7 +89,7 @@ def photo(width: int, height: int) -> bytes:
     grey = _noise(width, height, 20, {4: 9, 6: 10, 8: 12, 9: 14}) + detail + light
     image = grey.bandjoin([grey + _noise(width, height, seed, {3: 1.5, 5: 4, 8: 9}) for seed in (30, 40)])
     image = image.cast("uchar").copy(interpretation="srgb")
-    return bytes(image.jpegsave_buffer(Q=90, subsample_mode="on"))  # as cameras do
+    return bytes(image.jpegsave_buffer(Q=quality, subsample_mode="on"))  # as cameras do
 
 
 def _noise(width: int, height: int, seed: int, sigmas: dict[int, float]) -> pyvips.Image:
@@ -104,31 +102,6 @@ def _noise(width: int, height: int, seed: int, sigmas: dict[int, float]) -> pyvi
         grain = grain.resize(cell, kernel="cubic").crop(cell // 2, cell // 2, width, height)
         total = grain if total is None else total + grain
     return total
-
-
-class Connection:
-    """A client's connection, kept. It does little, so that the servers have the machine."""
-
-    @classmethod
-    async def open(cls, address: str) -> Self:
-        self = cls()
-        host, _, port = address.partition(":")
-        self._head = f" HTTP/1.1\r\nHost: {address}\r\n"
-        self._reader, self._writer = await asyncio.open_connection(host, int(port), limit=2**20)
-        return self
-
-    async def ask(self, target: str, *, upload: bytes | None = None) -> Answer:
-        request = f"{'GET' if upload is None else 'POST'} {target}{self._head}"
-        if upload is not None:
-            request += f"Content-Type: image/jpeg\r\nContent-Length: {len(upload)}\r\n"
-        self._writer.write(f"{request}\r\n".encode() + (upload or b""))
-        status, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        body = await self._reader.readexactly(int(headers.get("content-length", 0)))
-        return int(status.split()[1]), headers, body
-
-    def close(self) -> None:
-        self._writer.close()
 
 
 async def from_us(connection: Connection, case: Case, quality: int, image_id: str) -> Answer:
@@ -178,7 +151,7 @@ async def load(
 
 async def upload(address: str, data: bytes, copies: int) -> list[str]:
     connection = await Connection.open(address)
-    answers = [await connection.ask("/images", upload=data) for _ in range(copies)]
+    answers = [await connection.ask("/images", body=data) for _ in range(copies)]
     connection.close()
     return [json.loads(body)["image_id"] for _, _, body in answers]
 

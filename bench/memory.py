@@ -1,6 +1,6 @@
 """Measure what uploads that come in at once cost in memory: the peak of the server's resident set, and how fast it is.
 
-    bash scripts/bench.sh uploads [--clients 100] [--size 10485760]
+    bash scripts/bench.sh memory [--clients 100] [--size 10485760]
 
 The second half of each body is sent once the first halves of all are, so that all are really under way at the same
 time. A fresh server for each kind of body; clients in another process on the same machine.
