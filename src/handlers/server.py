@@ -31,8 +31,7 @@ log = stdlib_logging.getLogger(__name__)
 GRACE = 30  # seconds that requests in flight get when the server is told to end
 KEEP_ALIVE = 75  # seconds
 BACKLOG = 2_048  # connections that wait to be accepted
-ACCEPTED_BY_ONE = 16  # connections, in a turn of the loop, where there is one process
-ACCEPTED_BY_EACH = 2  # where there are several: else the first would take all that come at once
+ACCEPTED_AT_ONCE = 16  # connections, in one turn of the loop
 
 
 def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
@@ -58,10 +57,12 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         timeout_keep_alive=KEEP_ALIVE,
     )
     server = uvicorn.Server(config)
-    # The loop accepts one connection of each socket, and then answers whoever is connected: with one socket, the last
-    # of 64 clients that come at once waited for two thousand answers.
-    accepted = ACCEPTED_BY_ONE if settings.workers == 1 else ACCEPTED_BY_EACH
-    sockets = [listener, *(listener.dup() for _ in range(accepted - 1))]
+    # The loop accepts one connection of each socket in a turn, and then answers whoever is connected: with one socket,
+    # the last of 64 clients that come at once waited for two thousand answers. Several processes share one socket:
+    # with more, the first of them takes everybody.
+    sockets = [listener]
+    if settings.workers == 1:
+        sockets += [listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1)]
     threading.Thread(target=_announce, args=(listener, announce), daemon=True).start()
     if settings.workers > 1:
         supervisor = Multiprocess(config, sockets=sockets)
