@@ -37,7 +37,7 @@ def conditions() -> str:
     commit = _git("describe", "--always", "--dirty")
     return (
         f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {commit}; {os.cpu_count()} cores ({model[1] if model else 'unknown'}), "
-        f"{memory:.0f} GiB, Linux {platform.release()}, Python {platform.python_version()}; "
+        f"{memory:.0f} GiB, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}; "
         f"load before it {os.getloadavg()[0]:.1f}"
     )
 

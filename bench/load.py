@@ -19,11 +19,15 @@ type Answer = tuple[int, dict[str, str], bytes]  # status, headers, body
 
 
 class Load(NamedTuple):
-    """What came of it: answers (or what a `work` of several requests amounts to) a second, and milliseconds of each."""
+    """What came of it: so many answers (or works of several requests) in so long, the slowest but for one in 100."""
 
-    rate: float
-    p50: float
-    p99: float
+    answers: int
+    seconds: float
+    p99: float  # milliseconds
+
+    @property
+    def rate(self) -> float:
+        return self.answers / self.seconds
 
 
 class Connection:
@@ -71,7 +75,7 @@ def gets(address: str, targets: Sequence[str], *, connections: int, seconds: flo
     found = json.loads(done.stdout.splitlines()[-1])
     if found["failures"] or not found["answers"]:
         raise SystemExit(f"{targets[0]}: {found}")
-    return Load(found["answers"] / found["seconds"], found["p50"], found["p99"])
+    return Load(found["answers"], found["seconds"], found["p99"])
 
 
 def works(address: str, work: Callable[[Connection], Awaitable[None]], *, connections: int, seconds: float) -> Load:
@@ -96,7 +100,7 @@ async def _works(address: str, work: Callable[[Connection], Awaitable[None]], co
     passed = time.perf_counter() - started
     for connection in opened:
         connection.close()
-    return Load(len(taken) / passed, statistics.median(taken), statistics.quantiles(taken, n=100)[98])
+    return Load(len(taken), passed, statistics.quantiles(taken, n=100)[98])
 
 
 def expect(answer: Answer, status: int) -> bytes:

@@ -17,7 +17,7 @@ An upload is 67 kB of JPEG as a form, none twice. PocketBase's makes the picture
 lists need them, in one request (its batch API); without them, which leaves the filter as the only way to list by tag,
 it has a row of its own. Ours is verified, gets a placeholder, and is synced to the disk; PocketBase does none of that.
 Upload and thumbnail is an upload, and then the thumbnail of it, 320 pixels wide, JPEG, made for the request; its times
-are of both. The contestants take turns; figures are medians of the rounds.
+are of both. CPU is the server's, for each answer. The contestants take turns; figures are medians of the rounds.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from urllib.parse import quote, urlsplit
 
 from bench import pocketbase
 from bench.load import Connection, Load, expect, gets, works
-from bench.renditions import photo
+from bench.renditions import cpu_of, photo
 from src.common.payload import Payload
 from src.imaging import inspect
 from src.imaging.inspect import Inspector
@@ -261,22 +261,22 @@ def compare(contestants: Sequence[Ours | Peer], processes: int, options: argpars
             stack.enter_context(contestant.started(processes))
         os.sched_setaffinity(0, cores.clients)
         stack.callback(os.sched_setaffinity, 0, everywhere)
-        print(
-            f"\n{'two processes' if processes > 1 else 'one process':34}{'answers/s':>21}{'p50 ms':>29}{'p99 ms':>21}"
-        )
-        print(f"{'':24}{'clients':>8}{_heads('ratio')}{_heads()}{_heads('ratio')}")
+        head = f"{'two processes' if processes > 1 else 'one process':24}{'clients':>8}"
+        heads = f"{OURS:>9}{PEER:>12}{'ratio':>7}"
+        print(f"\n{'':32}{'answers/s':>21}{'p99 ms':>28}{'CPU ms':>28}\n{head}{heads * 3}")
         targets = {contestant.name: contestant.targets() for contestant in contestants}
         tasks = [*dict.fromkeys(task for each in targets.values() for task in each), *WORKS]
         for task, connections in product(options.tasks.split(",") if options.tasks else tasks, CONNECTIONS):
-            loads: dict[str, list[Load]] = defaultdict(list)
+            found: dict[str, list[Figures]] = defaultdict(list)
             for turn in range(options.rounds + 1):
                 for contestant in contestants if turn % 2 else reversed(contestants):
-                    load = _load(
-                        contestant, task, targets[contestant.name].get(task), connections, options.seconds, turn
-                    )
+                    before = cpu_of(contestant.pids)
+                    paths = targets[contestant.name].get(task)
+                    load = _load(contestant, task, paths, connections, options.seconds, turn)
+                    spent = 1000 * (cpu_of(contestant.pids) - before)
                     if load and turn:  # the first one warms up
-                        loads[contestant.name].append(load)
-            print(_row(task, connections, loads), flush=True)
+                        found[contestant.name].append(Figures(load.rate, load.p99, spent / load.answers))
+            print(_row(task, connections, found), flush=True)
         for contestant in contestants:
             print(f"{contestant.name}: {sum(map(_rss, contestant.pids)) / 1e6:.0f} MB resident at the end")
 
@@ -291,20 +291,25 @@ def _load(
     return None
 
 
-def _heads(ratio: str = "") -> str:
-    return f"{OURS:>9}{PEER:>12}{ratio:>{7 if ratio else 0}}"
+class Figures(NamedTuple):
+    """Of one contestant in one round."""
+
+    rate: float  # answers a second
+    p99: float  # milliseconds
+    cpu: float  # milliseconds for each answer, of all of the server's processes
 
 
-def _row(task: str, connections: int, loads: dict[str, list[Load]]) -> str:
-    nothing = [Load(math.nan, math.nan, math.nan)]
+def _row(task: str, connections: int, found: dict[str, list[Figures]]) -> str:
+    nothing = [Figures(math.nan, math.nan, math.nan)]
     ours, peer = (
-        Load(*(statistics.median(values) for values in zip(*loads.get(name, nothing), strict=True)))
+        Figures(*(statistics.median(values) for values in zip(*found.get(name, nothing), strict=True)))
         for name in (OURS, PEER)
     )
-    return (
-        f"{task:24}{connections:>8}{ours.rate:>9.0f}{peer.rate:>12.0f}{ours.rate / peer.rate:>7.2f}"
-        f"{ours.p50:>9.2f}{peer.p50:>12.2f}{ours.p99:>9.2f}{peer.p99:>12.2f}{ours.p99 / peer.p99:>7.2f}"
-    ).replace("nan", "  -")
+    cells = "".join(
+        f"{one:>9.{places}f}{other:>12.{places}f}{one / other:>7.2f}"
+        for one, other, places in zip(ours, peer, (0, 2, 2), strict=True)
+    )
+    return f"{task:24}{connections:>8}{cells}".replace("nan", "  -")
 
 
 def verification(data: bytes) -> str:

@@ -17,8 +17,7 @@ function done(summary, latency, _)
     local errors = summary.errors
     local failures = errors.connect + errors.read + errors.write + errors.status + errors.timeout
     io.write(string.format(
-        '{"failures": %d, "answers": %d, "seconds": %f, "p50": %f, "p99": %f}\n',
-        failures, summary.requests, summary.duration / 1e6,
-        latency:percentile(50) / 1e3, latency:percentile(99) / 1e3
+        '{"failures": %d, "answers": %d, "seconds": %f, "p99": %f}\n',
+        failures, summary.requests, summary.duration / 1e6, latency:percentile(99) / 1e3
     ))
 end
