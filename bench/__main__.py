@@ -34,7 +34,9 @@ def conditions() -> str:
     """Say what a figure depends on besides the code."""
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    commit = _git("describe", "--always", "--dirty")
+    commit = _git("describe", "--always")
+    if _git("status", "--porcelain", "--untracked-files=no", ":!results.md"):  # which the benchmark before wrote
+        commit += ", changed"
     return (
         f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {commit}; {os.cpu_count()} cores ({model[1] if model else 'unknown'}), "
         f"{memory:.0f} GiB, Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}; "
