@@ -35,7 +35,8 @@ class LocalObjectStore(ObstoreObjectStore):
     """
 
     def __init__(self, root: Path) -> None:
-        super().__init__(LocalStore(root, mkdir=True))
+        store = LocalStore(root, mkdir=True)
+        super().__init__(lambda: store)
         self._root = root
         self._directory = str(root)
 

@@ -3,8 +3,9 @@
 import asyncio
 import datetime as dt
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import obstore
@@ -38,8 +39,13 @@ class ObstoreObjectStore:
 
     _other_error: type[StoreError] = StoreFailed  # what obstore has no class for
 
-    def __init__(self, store: "Store") -> None:
-        self._store = store
+    def __init__(self, connect: "Callable[[], Store]") -> None:
+        """Connect when the store is first needed: the first answer of a Lambda function is often a list."""
+        self._connect = connect
+
+    @cached_property
+    def _store(self) -> "Store":
+        return self._connect()
 
     async def put(self, key: str, payload: Payload, *, content_type: str, durable: bool = True) -> None:
         with self._translated(f"object {key}", missing=StoreFailed):
@@ -137,13 +143,15 @@ class S3ObjectStore(ObstoreObjectStore):
                 "expires_at": dt.datetime.now(dt.UTC) + CREDENTIALS_KEPT,
             }
 
-        store = S3Store(
-            config=options,
-            credential_provider=provided,
-            client_options={"connect_timeout": CONNECT_TIMEOUT, "timeout": TIMEOUT, "allow_http": True},
-            retry_config={"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT},
-        )
-        super().__init__(store)
+        def connect() -> S3Store:
+            return S3Store(
+                config=options,
+                credential_provider=provided,
+                client_options={"connect_timeout": CONNECT_TIMEOUT, "timeout": TIMEOUT, "allow_http": True},
+                retry_config={"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT},
+            )
+
+        super().__init__(connect)
 
 
 def _info(meta: "ObjectMeta") -> ObjectInfo:
