@@ -1,61 +1,17 @@
-"""The AWS Lambda entry point: the same application behind API Gateway (REST and HTTP APIs) or a function URL.
+"""The AWS Lambda entry point. Everything is loaded and built with the module, once per cold start."""
 
-Everything is built when the module is loaded, once per cold start. `STORAGE` is `aws` here unless it is set.
-"""
+import gc
 
-import asyncio
-import logging as stdlib_logging
-import os
-from typing import Any
+# Nothing that loads is garbage: to look for some, again and again, takes a sixteenth of a cold start.
+gc.disable()
 
-from mangum import Mangum
+from typing import Any  # noqa: E402
 
-from ..bootstrap import build_services
-from ..common import logging
-from ..common.config import Settings
-from ..common.errors import ConfigurationError
-from .app import OPEN, create_app
-from .stages import StagePrefix
+from .gateway import build  # noqa: E402
 
-# Lambda takes events of 6 MB, of which headers and context are some, and the body is in base64 (AWS, "Lambda quotas").
-CARRIED_BODY = (6 * 1024 * 1024 - 64 * 1024) * 3 // 4  # bytes
-
-TEXT_TYPES = ["text/", "application/json", "application/problem+json"]  # all others go out in base64
-
-
-def _build() -> Mangum:
-    logging.configure("INFO")
-    try:
-        # Lambda keeps credentials and region in the environment under the names that we read.
-        settings = Settings.from_environment({"STORAGE": "aws", **os.environ})
-        logging.configure(settings.log_level)
-        _refuse_open_api(settings)
-        app = create_app(build_services(settings), behind_gateway=True, carried_body=CARRIED_BODY)
-    except Exception:
-        stdlib_logging.getLogger(__name__).exception("the start failed")
-        raise
-    asyncio.set_event_loop(asyncio.new_event_loop())  # Mangum uses the thread's loop, and each invocation the same one
-    scheme = "http" if _is_emulated(settings) else None
-    return Mangum(StagePrefix(app, scheme=scheme), lifespan="off", text_mime_types=TEXT_TYPES)
-
-
-def _is_emulated(settings: Settings) -> bool:
-    return bool(settings.use_localstack or settings.endpoint)
-
-
-def _refuse_open_api(settings: Settings) -> None:
-    if not settings.is_open or settings.use_localstack:
-        return
-    # An endpoint may be something else than an emulator, such as one of a private network.
-    if settings.allow_anonymous != "1" and not _is_emulated(settings):
-        raise ConfigurationError(
-            "AUTH_SECRET, AUTH_JWKS_URL: got neither: nobody is asked who they are, so whoever reaches the API may do "
-            "everything (ALLOW_ANONYMOUS=1 allows that)"
-        )
-    stdlib_logging.getLogger(__name__).warning(OPEN)
-
-
-_adapter = _build()
+_adapter = build()
+gc.freeze()
+gc.enable()
 
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
