@@ -270,6 +270,7 @@ def compare(contestants: Sequence[Ours | Peer], processes: int, options: argpars
             found: dict[str, list[Figures]] = defaultdict(list)
             for turn in range(options.rounds + 1):
                 for contestant in contestants if turn % 2 else reversed(contestants):
+                    os.sync()  # what the other has only written would be waited for with what this one syncs
                     before = cpu_of(contestant.pids)
                     paths = targets[contestant.name].get(task)
                     load = _load(contestant, task, paths, connections, options.seconds, turn)
