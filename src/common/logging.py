@@ -5,7 +5,7 @@ import datetime as dt
 import logging
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, TextIO
@@ -77,10 +77,12 @@ class JsonHandler(logging.StreamHandler[TextIO]):
 
     def flush(self) -> None:
         with self.lock or nullcontext():
-            if self._waiting:
-                self.stream.write("".join(self._waiting))
-                self._waiting.clear()
-            super().flush()
+            lines, self._waiting = self._waiting, []
+            # Where nobody reads the log any more, the service goes on without one, as with the library's own handlers.
+            with suppress(OSError, ValueError):
+                if lines:
+                    self.stream.write("".join(lines))
+                super().flush()
 
 
 def _head(created: float, level: str, logger: str) -> dict[str, str]:
