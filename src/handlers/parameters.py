@@ -65,8 +65,6 @@ class Reader[T: msgspec.Struct]:
             errors += [FieldError(shown_name(name), unknown) for name in others[:MAX_UNKNOWN]]
         found: dict[str, object] = {}
         for field in self._fields:
-            if field.name not in values and not field.is_required:
-                continue
             given = values.get(field.name)
             if not given:
                 if field.is_required and field.name not in besides:

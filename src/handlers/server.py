@@ -57,15 +57,10 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         timeout_keep_alive=KEEP_ALIVE,
     )
     server = uvicorn.Server(config)
-    # The loop accepts one connection of each socket in a turn, and then answers whoever is connected: with one socket,
-    # the last of 64 clients that come at once waited for two thousand answers. Several processes share one socket:
-    # with more, the first of them takes everybody.
-    sockets = [listener]
-    if settings.workers == 1:
-        sockets += [listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1)]
     threading.Thread(target=_announce, args=(listener, announce), daemon=True).start()
     if settings.workers > 1:
-        supervisor = Multiprocess(config, sockets=sockets)
+        # They share one socket: with more, the first of them takes everybody.
+        supervisor = Multiprocess(config, sockets=[listener])
         # uvicorn would restart the workers: the service would outlive the terminal that is closed.
         signal.signal(signal.SIGHUP, lambda *_: supervisor.should_exit.set())
         supervisor.run()
@@ -73,7 +68,9 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     # uvicorn raises the signal that ended it once more, for whoever listened before it: that is us, and it is well.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    server.run(sockets=sockets)
+    # The loop accepts one connection of each socket in a turn, and then answers whoever is connected: with one socket,
+    # the last of 64 clients that come at once waited for two thousand answers.
+    server.run(sockets=[listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))])
 
 
 async def _try(settings: Settings) -> None:

@@ -8,8 +8,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +20,7 @@ from starlette.applications import Starlette
 
 from src.common.logging import JsonFormatter
 from tests.support.pictures import noise, picture
-from tests.support.server import ROOT, Server, environment_with, wait_until
+from tests.support.server import Server, wait_until
 
 DESCRIPTION = "Aunt Edna's surprise party"
 SECRET = "the password is swordfish"
@@ -265,23 +263,13 @@ async def test_unexpected_error_is_told_to_the_log_only(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_it_goes_on_when_nobody_reads_the_log_any_more(tmp_path: Path, workers: int) -> None:
     """Whatever collected it has ended: that is no reason for the service to."""
-    reader, writer = os.pipe()
-    environment = environment_with(DATA_DIR=str(tmp_path / "data"), PORT="0", WORKERS=str(workers))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "src", "serve"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=writer
-    )
-    try:
-        os.close(writer)
-        assert process.stdout
-        url = process.stdout.readline().decode().split()[-1]
-        assert httpx.get(f"{url}/images").status_code == 200
+    server = Server(tmp_path / "data", environment={"WORKERS": str(workers)})
+    os.mkfifo(server.log)
+    reader = os.open(server.log, os.O_RDONLY | os.O_NONBLOCK)
+    with server:
+        assert server.http.get("/images").status_code == 200
         os.close(reader)
         for _ in range(20):
-            assert httpx.get(f"{url}/images").status_code == 200
-            assert httpx.post(f"{url}/images", files={"file": ("a.png", picture("png"))}).status_code == 201
-        process.terminate()
-        assert process.wait(timeout=40) == 0
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()  # type: ignore[union-attr]
+            assert server.http.get("/images").status_code == 200
+            assert server.http.post("/images", files={"file": ("a.png", picture("png"))}).status_code == 201
+        assert server.stop() == 0
