@@ -29,7 +29,10 @@ TASK_ROOT = "/var/task"  # where Lambda unpacks it
 GLIBC_MINORS = range(34, 16, -1)  # Amazon Linux 2023, on which Python 3.12 and newer run, has glibc 2.34
 MACHINES = {"aarch64": "arm64", "x86_64": "x86_64"}  # as Linux and pip name them, and as Lambda does
 SDISTS = frozenset({"pyvips"})  # published without wheels: built here, to pure Python
-SERVER_ONLY = frozenset({"click", "h11", "httptools", "uvicorn", "uvloop"})
+# The server and the command line, with what they alone need.
+NOT_IN_FUNCTION = frozenset(
+    {"certifi", "click", "h11", "httpcore", "httptools", "httpx", "prometheus-client", "tqdm", "uvicorn", "uvloop"}
+)
 KEPT = 3600  # seconds: another run may just be uploading it
 # What the handler reads of its environment, and what an interpreter needs.
 PASSED_ON = (
@@ -136,7 +139,7 @@ def _install(tree: Path, runtime: str, architecture: str) -> None:
     work.mkdir(parents=True)
     wheels, sdists = work / "wheels.txt", work / "sdists.txt"
     pins = _pins()
-    wheels.write_text("".join(pin for name, pin in pins.items() if name not in SDISTS | SERVER_ONLY))
+    wheels.write_text("".join(pin for name, pin in pins.items() if name not in SDISTS | NOT_IN_FUNCTION))
     sdists.write_text("".join(pins[name] for name in SDISTS))
     version = runtime.removeprefix("python")
     target = ["--target", str(tree), "--no-deps", "--no-compile", "--only-binary=:all:"]

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from ..models.caller import WRITE, Caller
 from ..models.image import Deletion, Image, ImagePatch
+from ..models.wire import Deletions, Problem
 from ..services.idempotency import fingerprint_of
 from .admission import needs
 from .answers import body_limits_of, etag_of, idempotency_key, is_wanted, json_response, services_of
@@ -16,7 +17,6 @@ from .bodies import JSON, json_object
 from .descriptions import IMAGE_ID, MERGE_PATCH, POST_PROBLEMS, STORE_PROBLEMS, described
 from .fields import DeleteFields, IdempotencyHeader, MatchHeader, PatchFields
 from .parameters import Reader, no_parameters, query_values
-from .schemas import Deletions, Problem
 
 _DEFAULTS: Mapping[str, tuple[str, ...] | str] = {"tags": (), "description": "", "filename": ""}
 

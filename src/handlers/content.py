@@ -9,13 +9,13 @@ from ..models.caller import READ, Caller
 from ..models.image import Image
 from ..models.link import Link
 from ..models.rendition import RenditionFormat, RenditionRequest
+from ..models.wire import Problem
 from ..services.rendition_plan import negotiated_format
 from .admission import needs_link_or
 from .answers import NO_STORE, origin_of, services_of
 from .descriptions import IMAGE_ID, STORE_PROBLEMS, described
 from .parameters import Reader, query_values
 from .queries import ContentParameters, ImageParameters, RenditionParameters
-from .schemas import Problem
 
 _FORWARDED = (*RenditionParameters.__struct_fields__, "download")
 

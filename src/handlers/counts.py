@@ -5,12 +5,12 @@ from starlette.responses import Response
 
 from ..models.caller import READ, Caller
 from ..models.usage import TagQuery, Usage
+from ..models.wire import Problem, TagCursor, TagList
 from .admission import needs
 from .answers import json_response, next_link, services_of
 from .descriptions import STORE_PROBLEMS, described
 from .parameters import Reader, query_values
 from .queries import TagParameters, UsageParameters
-from .schemas import Problem, TagCursor, TagList
 
 _tag_parameters = Reader(TagParameters)
 _usage_parameters = Reader(UsageParameters)

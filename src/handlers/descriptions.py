@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from .schemas import Problem
+from ..models.wire import Problem
 
 type Model = type[msgspec.Struct] | None
 

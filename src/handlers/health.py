@@ -8,10 +8,10 @@ from ..common.sigv4 import LONGEST_LIFE
 from ..models.image import FORMAT_BY_NAME, FORMATS, LONGEST_EDGE, MAX_FRAMES, MAX_PAGES, Format
 from ..models.page import MAX_LIMIT
 from ..models.rendition import DEFAULT_QUALITY, MAX_EDGE
+from ..models.wire import AcceptedFormat, Health, Limits, Problem
 from .answers import body_limits_of, json_response, services_of
 from .descriptions import STORE_PROBLEMS, described
 from .parameters import no_parameters, query_values
-from .schemas import AcceptedFormat, Health, Limits, Problem
 
 
 @described(answers={200: Health}, tags=("service",), operation_id="get_healthz")

@@ -10,6 +10,7 @@ from ..models.caller import READ, WRITE, Caller
 from ..models.claim import Outcome
 from ..models.image import Image
 from ..models.page import ImageQuery
+from ..models.wire import Cursor, ImageList, LinkedImage, ListedImage, Problem
 from ..services.idempotency import fingerprint_of_image
 from .admission import needs, upload_slot
 from .answers import (
@@ -30,7 +31,6 @@ from .descriptions import IMAGE_ID, POST_PROBLEMS, STORE_PROBLEMS, described
 from .fields import IdempotencyHeader, JsonUpload, MultipartUpload, NoneMatchHeader, UploadFields
 from .parameters import Reader, query_values
 from .queries import ImageParameters, ListParameters
-from .schemas import Cursor, ImageList, LinkedImage, ListedImage, Problem
 
 _PLAIN = ImageParameters()
 

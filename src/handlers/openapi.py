@@ -12,9 +12,9 @@ from starlette.routing import Route
 
 from .. import VERSION
 from ..models.image import FORMATS
+from ..models.wire import Problem
 from .admission import guard_of
 from .descriptions import MERGE_PATCH, description_of
-from .schemas import Problem
 
 # Headers of answers, and whether they are always there.
 _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from ..common import errors
 from ..common.errors import ServiceError
 from ..common.logging import request_id
-from .schemas import Problem
+from ..models.wire import Problem
 
 STATUS: Mapping[type[ServiceError], int] = {
     errors.InvalidRequest: 400,

@@ -10,6 +10,7 @@ from ..models.caller import READ, WRITE, Caller
 from ..models.claim import Outcome
 from ..models.image import Image
 from ..models.upload import NewUpload, Upload, incoming_key
+from ..models.wire import Problem, UploadAnswer, UploadForm
 from ..services.idempotency import fingerprint_of
 from .admission import needs, upload_slot
 from .answers import (
@@ -26,7 +27,6 @@ from .bodies import json_object
 from .descriptions import IMAGE_ID, POST_PROBLEMS, STORE_PROBLEMS, described
 from .fields import IdempotencyHeader, NewUploadFields, details
 from .parameters import Reader, no_parameters, query_values
-from .schemas import Problem, UploadAnswer, UploadForm
 
 _fields = Reader(NewUploadFields)
 

@@ -6,8 +6,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ..common.errors import FieldError
-from ..models.image import Deletion, Image, Moment
-from ..models.usage import TagCount
+from .image import Deletion, Image, Moment
+from .usage import TagCount
 
 
 class UploadForm(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 import click
 
-from . import VERSION
-from .common.config import Settings
-from .common.errors import ConfigurationError, ServiceError
-from .handlers import minting, reconciliation, server
-from .models.caller import SCOPES, WRITE
+from .. import VERSION
+from ..common.config import Settings
+from ..common.errors import ConfigurationError, ServiceError
+from ..handlers import minting, reconciliation, server
+from ..models.caller import SCOPES, WRITE
 
 CONFIGURATION_EXIT = 2
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
