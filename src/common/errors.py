@@ -64,10 +64,15 @@ class FieldError(msgspec.Struct, frozen=True):
 
 
 class ServiceError(Exception):
-    """`str(error)` is for the client; what only the log may see goes on as the `__cause__`."""
+    """`str(error)` is for the client; what only the log may see goes on as the `__cause__`.
+
+    `status` and `request_id` are those of the answer that told a client.
+    """
 
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal error"
+    status: int | None = None
+    request_id: str | None = None
 
     def __init__(self, detail: str, *, errors: tuple[FieldError, ...] = ()) -> None:
         super().__init__(detail)
