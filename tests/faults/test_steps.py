@@ -80,7 +80,10 @@ class Home:
             assert is_whole, image
         for tag in ("old", "new"):
             tagged = [image for image in images if tag in image["tags"]]
-            assert _states(self._list(user_id=owner, tags=tag)) == _states(tagged)
+            is_listed = _states(self._list(user_id=owner, tags=tag)) == _states(tagged)
+            if not is_listed and _states(self._list(user_id=owner)) != _states(images):
+                return self.images(owner)
+            assert is_listed, (tag, images)
         return images
 
     def everything(self) -> list[tuple[Any, ...]]:
