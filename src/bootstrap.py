@@ -58,6 +58,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     contents: ContentLinks
     renditions: RenditionService
     repository: ImageRepository
+    claims: ClaimRepository
     objects: ObjectStore
     cpu: Executor
 
@@ -190,6 +191,7 @@ def _services(
         contents=ContentLinks(keys),
         renditions=renditions,
         repository=repository,
+        claims=claims,
         objects=objects,
         cpu=cpu,
     )

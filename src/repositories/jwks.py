@@ -44,6 +44,11 @@ class JwksKeys:
             raise KeysUnavailable("The keys that tokens are verified with can't be had from their issuer.")
         return self._find(key_id)
 
+    async def are_there(self) -> bool:
+        """Ask the issuer, and tell whether it has a key that can be used."""
+        await self._refresh()
+        return bool(self._keys)
+
     def _find(self, key_id: str | None) -> PyJWK | None:
         if key_id is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))

@@ -20,14 +20,7 @@ from tests.support.server import Server
 
 @pytest.fixture
 def environment(emulator: Emulator) -> dict[str, str]:
-    return {
-        "STORAGE": "aws",
-        "BUCKET_NAME": emulator.new_bucket(),
-        "TABLE_NAME": emulator.new_table(),
-        "AWS_ENDPOINT_URL": emulator.url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-    }
+    return emulator.home()
 
 
 def test_scenario(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -12,9 +12,8 @@ from pathlib import Path
 import httpx
 import jwt
 import pytest
-from click.testing import CliRunner
 
-from src.cli import main
+from tests.support import command
 from tests.support.pictures import picture
 from tests.support.server import ROOT, Server, environment_with
 
@@ -32,17 +31,7 @@ def run(*options: str, environment: Mapping[str, str]) -> subprocess.CompletedPr
 
 
 def invoke(*options: str, **environment: str) -> tuple[int, str, str]:
-    """Run the command in this process, which takes less time; return its exit code and what it prints."""
-    before = dict(os.environ)
-    environment = environment_with(**environment)
-    try:
-        absent = dict.fromkeys(before.keys() - environment.keys())
-        done = CliRunner().invoke(main, ["token", *options], env={**absent, **environment})
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.stdout, done.stderr
+    return command.invoke("token", *options, **environment)[:3]
 
 
 def minted(*options: str, **environment: str) -> str:

@@ -6,7 +6,7 @@ import socket
 import uuid
 from pathlib import Path
 
-from tests.support.aws_process import AwsProcess
+from tests.support.aws_process import CREDENTIALS, AwsProcess
 from tests.support.environments import ensure_venv
 from tests.support.server import ROOT
 
@@ -44,6 +44,17 @@ class Emulator(AwsProcess):
         """End it, and remove what it unpacked: 79 MiB for each function that was deployed."""
         super().stop()
         shutil.rmtree(self._scratch)
+
+    def home(self) -> dict[str, str]:
+        """Return the environment of a server with a bucket and a table of its own."""
+        return {
+            "STORAGE": "aws",
+            "BUCKET_NAME": self.new_bucket(),
+            "TABLE_NAME": self.new_table(),
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
+        }
 
     def new_table(self) -> str:
         name = f"t-{uuid.uuid4().hex}"

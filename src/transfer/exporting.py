@@ -1,0 +1,48 @@
+"""Exporting: originals and records of a service into a folder, from which they can be imported without loss."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import msgspec
+
+from ..client import Client
+from ..common.errors import NotFound, ServiceError
+from ..models.image import Image
+from .archives import Archive, Writer
+from .parallel import in_order
+from .results import Result, refused
+
+
+def export(client: Client, archive: Archive, images: Iterable[Image], *, jobs: int) -> Iterator[Result]:
+    """Download what is not there yet of the images, and yield what came of each.
+
+    An export that broke off, or is older, is brought up to date; files of images that are gone by now stay, without a
+    record. Raises the ServiceError that all further images would meet, NotAnExport or OSError; then the former records
+    are still there.
+    """
+    archive.begin()
+    with Writer(archive) as records:
+        for image, result in in_order(partial(_fetch, client, archive), images, jobs=jobs):
+            if result.status in ("downloaded", "present"):
+                records.add(image)
+            yield result
+        records.finish()
+
+
+def _fetch(client: Client, archive: Archive, listed: Image) -> tuple[Image, Result]:
+    # Without the links that it may have in the list.
+    image = Image(**{name: getattr(listed, name) for name in Image.__struct_fields__})
+    path = archive.path_of(image)
+    result = Result(
+        path=path.relative_to(archive.root).as_posix(), status="present", size=image.size, image_id=image.image_id
+    )
+    if archive.has(image):
+        return image, result
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        client.download(image.image_id, path)
+    except NotFound:
+        return image, msgspec.structs.replace(result, status="missing", detail="was deleted meanwhile")
+    except ServiceError as error:
+        return image, msgspec.structs.replace(refused(result.path, image.size, error), image_id=image.image_id)
+    return image, msgspec.structs.replace(result, status="downloaded")

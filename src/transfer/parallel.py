@@ -1,0 +1,25 @@
+"""Work on several things at once, with the results in order."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+AHEAD = 4  # things that are taken up for each thread, so that none waits for a slow one
+
+
+def in_order[T, R](function: Callable[[T], R], things: Iterable[T], *, jobs: int) -> Iterator[R]:
+    """Yield what the function makes of each, on so many threads. Things are taken as they are needed.
+
+    What it raises ends the work: what is under way is finished, what is not is not begun.
+    """
+    with ThreadPoolExecutor(jobs, thread_name_prefix="transfer") as pool:
+        under_way: deque[Future[R]] = deque()
+        try:
+            for thing in things:
+                under_way.append(pool.submit(function, thing))
+                if len(under_way) >= AHEAD * jobs:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
