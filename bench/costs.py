@@ -151,12 +151,17 @@ async def count(table: CountingTable) -> None:
     await row("the tags of a user", repository.tags(TagQuery(user_id="ann")))
     await row("the tags of all", repository.tags(TagQuery()))
     await row("the usage of a user", repository.usage("ann"))
+    await row("10 checksums, of which it has one", repository.find_by_checksum("ann", _checksums(plain)))
     for name, user, tags in (("of a user", "ann", ()), ("of all", None, ()), ("of a user with a tag", "ann", ("cat",))):
         await row(f"a page of 20 {name}", repository.list(ImageQuery(user_id=user, tags=tags, limit=20)))
 
 
 def _described(image: Image) -> Image:
     return msgspec.structs.replace(image, description="a walk in the garden", version=2)
+
+
+def _checksums(image: Image) -> list[str]:
+    return [image.sha256, *(f"{number:064x}" for number in range(9))]
 
 
 def _claim() -> Claim:

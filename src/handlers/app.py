@@ -23,6 +23,7 @@ from ..services.link_service import OBJECTS_PATH
 from .admission import UNBOUNDED, Allowances
 from .body_limits import BodyLimits
 from .changes import delete_image, delete_images, update_image
+from .checksums import find_checksums
 from .content import get_content
 from .context import HEADERS, RequestContext, on_http_exception, on_service_error
 from .counts import get_usage, list_tags
@@ -74,6 +75,7 @@ ROUTES = (
     Route("/uploads/{image_id}/complete", complete_upload, methods=["POST"]),
     Route("/tags", list_tags, methods=["GET"]),
     Route("/usage", get_usage, methods=["GET"]),
+    Route("/checksums", find_checksums, methods=["GET"]),
     Route("/healthz", healthz, methods=["GET"]),
     Route("/readyz", readyz, methods=["GET"]),
     Route("/limits", limits, methods=["GET"]),

@@ -9,7 +9,7 @@ from ..common import validation
 from ..models.caller import Caller
 from ..models.image import EXTENSION_OF
 from .parameters import Wants
-from .queries import Tags, UserId
+from .queries import Sha256, Tags, UserId
 
 MAX_EDGE = 1 << 31  # of a picture
 MAX_DELETIONS = 100
@@ -21,7 +21,6 @@ Description = Annotated[str, Meta(max_length=validation.MAX_DESCRIPTION_LENGTH)]
 Edge = Annotated[int, Meta(ge=1, le=MAX_EDGE)]
 Size = Annotated[int, Meta(ge=1, le=MAX_SIZE)]
 ContentType = Annotated[str, Meta(extra_json_schema={"enum": list(EXTENSION_OF)})]
-Sha256 = Annotated[str, Meta(pattern="^[0-9A-Fa-f]{64}$")]
 IdempotencyKey = Annotated[str, Meta(pattern="^[!-~]{1,255}$")]
 
 

@@ -16,6 +16,8 @@ from ..models.rendition import DEFAULT_THUMBNAIL_SIZE, MAX_EDGE, Anchor, Fit, Po
 from ..models.usage import DEFAULT_TAG_LIMIT
 from .parameters import Wants
 
+MAX_CHECKSUMS = 50  # API Gateway takes 10,240 bytes of request line and headers, of which these are 3,700
+
 
 def _each(values: list[str], known: tuple[str, ...]) -> tuple[str, ...]:
     parts = tuple(part.strip() for value in values for part in value.split(","))
@@ -50,8 +52,17 @@ def _choices(*literals: Any) -> str:
     return f"{', '.join(others)} or {last}"
 
 
+def _checksums(values: list[str]) -> tuple[str, ...]:
+    """Split at commas; drop repeats, keep the order."""
+    found = dict.fromkeys(validation.normal_sha256(part.strip()) for value in values for part in value.split(","))
+    if len(found) > MAX_CHECKSUMS:
+        raise ValueError(f"wants at most {MAX_CHECKSUMS} of them, got {len(found)}")
+    return tuple(found)
+
+
 UserId = Annotated[str, Meta(pattern="^[A-Za-z0-9._@:|+-]{1,128}$")]
 ExpiresIn = Annotated[int, Meta(ge=1, le=LONGEST_LIFE)]
+Sha256 = Annotated[str, Meta(pattern="^[0-9A-Fa-f]{64}$")]
 Tags = Annotated[
     tuple[str, ...],
     Meta(
@@ -133,6 +144,25 @@ class UsageParameters(msgspec.Struct, frozen=True, kw_only=True):
     """The query of `GET /usage`."""
 
     user_id: Owner = None
+
+
+class ChecksumParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """The query of `GET /checksums`."""
+
+    sha256: Annotated[
+        tuple[Sha256, ...],
+        Meta(
+            min_length=1,
+            max_length=MAX_CHECKSUMS,
+            description="Of files, in hex; comma-separated or repeated. One that is repeated counts once.",
+        ),
+        Wants(f"1 to {MAX_CHECKSUMS} times 64 hex digits", _checksums, many=True),
+    ]
+    user_id: Annotated[
+        UserId | None,
+        Meta(description="Whose images; if not given the token's subject, or without tokens `anonymous`."),
+        Wants("a user id", validation.normal_user_id),
+    ] = None
 
 
 class RenditionParameters(msgspec.Struct, frozen=True, kw_only=True):

@@ -85,6 +85,20 @@ class TagList(msgspec.Struct, frozen=True, kw_only=True):
     last_key: TagCursor | None
 
 
+class KnownChecksum(msgspec.Struct, frozen=True):
+    """Bytes that an owner has, and the oldest image of them."""
+
+    sha256: str
+    image_id: str
+
+
+class ChecksumList(msgspec.Struct, frozen=True, kw_only=True):
+    """Which bytes there are, of those that were asked for and in that order."""
+
+    checksums: tuple[KnownChecksum, ...]
+    count: int
+
+
 class AcceptedFormat(msgspec.Struct, frozen=True):
     """A picture format that uploads may have."""
 

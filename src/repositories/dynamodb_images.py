@@ -1,6 +1,8 @@
 """Records in DynamoDB: every write one transaction, every page a few Queries, never a Scan."""
 
+import asyncio
 import uuid
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -19,6 +21,7 @@ from .ports import ClaimLost, UploadNotOpen
 
 ROUNDS = 5  # when somebody else is at the same image
 CROWDED_ROUNDS = 16  # or at anything of the same user
+QUERIES_AT_ONCE = 8  # for checksums
 
 
 class DynamoDbImageRepository:
@@ -106,9 +109,14 @@ class DynamoDbImageRepository:
         return True
 
     async def _oldest_duplicate(self, image: Image) -> Image | None:
-        low, high = checksum_range(image.sha256)
-        items, _ = await self._table.between(checksums(image.user_id), low, high, forward=True, limit=1)
-        return unpack(items[0]["image"]) if items else None
+        item = await self._oldest_entry(image.user_id, image.sha256)
+        return unpack(item["image"]) if item else None
+
+    async def _oldest_entry(self, user_id: str, sha256: str) -> Item | None:
+        """Return the checksum entry of the user's oldest image with these bytes."""
+        low, high = checksum_range(sha256)
+        items, _ = await self._table.between(checksums(user_id), low, high, forward=True, limit=1)
+        return items[0] if items else None
 
     async def get(self, image_id: str) -> Image | None:
         item = await self._table.get(record_key(image_id))
@@ -157,6 +165,16 @@ class DynamoDbImageRepository:
 
     async def usage(self, user_id: str | None) -> Usage:
         return await self._counters.usage(user_id)
+
+    async def find_by_checksum(self, user_id: str, checksums: Sequence[str]) -> Mapping[str, str]:
+        at_once = asyncio.Semaphore(QUERIES_AT_ONCE)
+
+        async def find(sha256: str) -> tuple[str, Item | None]:
+            async with at_once:
+                return sha256, await self._oldest_entry(user_id, sha256)
+
+        entries = await asyncio.gather(*(find(sha256) for sha256 in checksums))
+        return {sha256: unpack(entry["image"]).image_id for sha256, entry in entries if entry}
 
     async def ping(self) -> None:
         await self._table.get({"pk": "ping", "sk": "ping"})

@@ -5,7 +5,7 @@ subclass OutcomeUnknown leaves open whether it happened).
 """
 
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -68,6 +68,10 @@ class ImageRepository(Protocol):
 
     async def usage(self, user_id: str | None) -> Usage:
         """Count the images of a user, or of all, and their bytes."""
+        ...
+
+    async def find_by_checksum(self, user_id: str, checksums: Sequence[str]) -> Mapping[str, str]:
+        """Return, by SHA-256, the id of the user's oldest image with such bytes, for those of which there is one."""
         ...
 
     async def remove(self, image_id: str, *, owner: str | None = None) -> Image | None:

@@ -21,6 +21,7 @@ from .sqlite_uploads import complete
 
 READ_BUDGET = 2_000  # entries that one page may look at, in each index that it walks
 
+CHECKSUM_STATEMENT = "SELECT image_id FROM images WHERE user_id = ? AND sha256 = ? ORDER BY image_id LIMIT 1"
 COUNT_STATEMENT = "SELECT images FROM tag_counts WHERE user_id = ? AND tag = ?"
 TAG_STATEMENT = "SELECT tag, images FROM tag_counts WHERE user_id = ? AND tag {} ? AND tag < ? ORDER BY tag LIMIT ?"
 
@@ -148,6 +149,11 @@ class SqliteImageRepository:
     async def usage(self, user_id: str | None) -> Usage:
         with reading():
             return _usage(self._reader, user_id or "")
+
+    async def find_by_checksum(self, user_id: str, checksums: Sequence[str]) -> Mapping[str, str]:
+        with reading():
+            rows = [(each, self._reader.execute(CHECKSUM_STATEMENT, (user_id, each)).fetchone()) for each in checksums]
+        return {sha256: row[0] for sha256, row in rows if row}
 
     async def ping(self) -> None:
         with reading():

@@ -8,7 +8,7 @@ import asyncio
 import datetime as dt
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -93,6 +93,12 @@ class ImageService:
         if is_foreign(user_id, owner):
             return Usage(0, 0)
         return await self._repository.usage(owner or user_id)
+
+    async def find_by_checksum(self, user_id: str, checksums: Sequence[str], *, owner: str | None) -> Mapping[str, str]:
+        """Return, by SHA-256, which image a user has with these bytes: the one that a duplicate would be."""
+        if is_foreign(user_id, owner):
+            return {}
+        return await self._repository.find_by_checksum(user_id, checksums)
 
     async def update(
         self, image_id: str, patch: ImagePatch, *, is_wanted: Callable[[Image], bool], owner: str | None

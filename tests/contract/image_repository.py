@@ -552,6 +552,35 @@ class ImageRepositoryContract[Place](ABC):
         images = [make_image(sha256="ab" * 32, user_id=f"user{i}") for i in range(10)]
         assert await asyncio.gather(*(repository.add(image, return_duplicate=True) for image in images)) == images
 
+    # By checksum
+
+    async def test_the_oldest_image_of_each_checksum(self, repository: ImageRepository) -> None:
+        """Of that user alone, as a duplicate would find it; of more checksums than are looked up at once."""
+        one, two, other = ("ab" * 32, "cd" * 32, "ef" * 32)
+        images = [
+            make_image(image_id=id_at(NOON + number * SECOND), user_id=user_id, sha256=sha256)
+            for number, (user_id, sha256) in enumerate([("ann", one), ("ann", two), ("ann", one), ("bob", other)])
+        ]
+        for image in reversed(images):
+            await repository.add(image)
+        unknown = [f"{number:064x}" for number in range(48)]
+        found = await repository.find_by_checksum("ann", [other, two, *unknown, one])
+        assert found == {one: images[0].image_id, two: images[1].image_id}
+        assert await repository.add(make_image(sha256=one), return_duplicate=True) == images[0]
+        assert await repository.find_by_checksum("bob", [one, other]) == {other: images[3].image_id}
+        assert await repository.find_by_checksum("an", [one]) == {}
+        assert await repository.find_by_checksum("ann", [one[:-1], ""]) == {}
+        assert await repository.find_by_checksum("ann", []) == {}
+        await repository.remove(images[0].image_id)
+        assert await repository.find_by_checksum("ann", [one]) == {one: images[2].image_id}
+
+    async def test_a_guard_is_no_image(self, repository: ImageRepository) -> None:
+        """What was added as the only one with its bytes is found once, and not when it is removed."""
+        image = await repository.add(make_image(), return_duplicate=True)
+        assert await repository.find_by_checksum("ann", [image.sha256]) == {image.sha256: image.image_id}
+        await repository.remove(image.image_id)
+        assert await repository.find_by_checksum("ann", [image.sha256]) == {}
+
     # Lists
 
     async def test_an_empty_list(self, repository: ImageRepository) -> None:

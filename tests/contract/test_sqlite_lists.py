@@ -12,7 +12,13 @@ import pytest
 from src.common.errors import StoreFailed
 from src.models.page import ImageQuery, Page
 from src.repositories import sqlite_images
-from src.repositories.sqlite_images import COUNT_STATEMENT, TAG_STATEMENT, SqliteImageRepository, list_statement
+from src.repositories.sqlite_images import (
+    CHECKSUM_STATEMENT,
+    COUNT_STATEMENT,
+    TAG_STATEMENT,
+    SqliteImageRepository,
+    list_statement,
+)
 from tests.support.images import MILLISECOND, NOON, make_image, numbered_id, walk
 from tests.support.sqlite import seed
 
@@ -105,6 +111,13 @@ async def test_counts_are_looked_up(repository: SqliteImageRepository, statement
     rows = repository._reader.execute(f"EXPLAIN QUERY PLAN {statement}", ("a",) * statement.count("?")).fetchall()
     (detail,) = [detail for *_, detail in rows]
     assert detail.startswith("SEARCH tag_counts USING PRIMARY KEY (user_id=? AND tag")
+
+
+async def test_checksums_are_looked_up(repository: SqliteImageRepository) -> None:
+    """In an index that says it all, and in its order."""
+    rows = repository._reader.execute(f"EXPLAIN QUERY PLAN {CHECKSUM_STATEMENT}", ("a", "b")).fetchall()
+    (detail,) = [detail for *_, detail in rows]
+    assert detail == "SEARCH images USING COVERING INDEX images_by_checksum (user_id=? AND sha256=?)"
 
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)

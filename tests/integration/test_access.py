@@ -1,6 +1,7 @@
 """Who may do what: every cell of the table in `docs/security.md`, in both homes."""
 
 import datetime as dt
+import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -131,6 +132,9 @@ REQUESTS: Mapping[str, Callable[[Home], Awaitable[Call]]] = {
     "`DELETE /uploads/o`": lambda home: _of_upload(home, "DELETE"),
     "`GET /tags`": lambda home: _after_upload(home, Call("GET", "/tags")),
     "`GET /usage`": lambda home: _after_upload(home, Call("GET", "/usage")),
+    "`GET /checksums`": lambda home: _after_upload(
+        home, Call("GET", f"/checksums?user_id={OWNER}&sha256={hashlib.sha256(picture()).hexdigest()}")
+    ),
     **{
         f"`GET {path}`": lambda _, path=path: _plain(Call("GET", path))
         for path in ("/healthz", "/readyz", "/limits", "/openapi.json", "/docs", "/docs/docs.js", "/")
@@ -195,7 +199,7 @@ async def test_the_table(home: Home, request_: str) -> None:
         answer = await home.client.get("/objects/x")  # no such route: links and forms lead to S3
         assert answer.status_code == 404
         return
-    guarded = request_.startswith(("`GET /images", "`GET /tags", "`GET /usage", "`GET /uploads"))
+    guarded = request_.startswith(("`GET /images", "`GET /tags", "`GET /usage", "`GET /checksums", "`GET /uploads"))
     found = {}
     for caller, headers in CALLERS.items():
         call = await REQUESTS[request_](home)

@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 import httpx
 import jsonschema
+import msgspec
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.applications import Starlette
@@ -17,7 +18,14 @@ from src.common.config import Settings
 from src.common.errors import FieldError
 from src.handlers.app import ROUTES, create_app
 from src.handlers.fields import DeleteFields, JsonUpload, MultipartUpload, NewUploadFields, PatchFields, UploadFields
-from src.handlers.queries import ContentParameters, ImageParameters, ListParameters, TagParameters, UsageParameters
+from src.handlers.queries import (
+    ChecksumParameters,
+    ContentParameters,
+    ImageParameters,
+    ListParameters,
+    TagParameters,
+    UsageParameters,
+)
 from src.models.image import FORMATS
 from src.models.link import Form
 from src.services.link_service import utc_now
@@ -44,6 +52,7 @@ OPERATIONS = {
     ("post", "/uploads/{image_id}/complete"),
     ("get", "/tags"),
     ("get", "/usage"),
+    ("get", "/checksums"),
     ("get", "/healthz"),
     ("get", "/readyz"),
     ("get", "/limits"),
@@ -63,6 +72,7 @@ STATUSES = {
     ("post", "/uploads/{image_id}/complete"): {200, 201, 400, 403, 404, 409, 413, 415, 422, 429, 431, 502, 503},
     ("get", "/tags"): {200, 400, 403, 429, 431, 502, 503},
     ("get", "/usage"): {200, 400, 403, 429, 431, 502, 503},
+    ("get", "/checksums"): {200, 400, 403, 429, 431, 502, 503},
     ("get", "/readyz"): {200, 400, 431, 502, 503},
     ("get", "/healthz"): {200, 400, 431},
     ("get", "/limits"): {200, 400, 431},
@@ -79,6 +89,7 @@ SCOPES = {
             ("get", "/uploads/{image_id}"),
             ("get", "/tags"),
             ("get", "/usage"),
+            ("get", "/checksums"),
         ],
         "images:read",
     ),
@@ -201,13 +212,15 @@ async def test_every_operation_says_what_it_does(document: dict[str, Any]) -> No
         ("post", "/images", UploadFields),
         ("get", "/tags", TagParameters),
         ("get", "/usage", UsageParameters),
+        ("get", "/checksums", ChecksumParameters),
     ],
 )
 async def test_every_parameter_is_in_it(document: dict[str, Any], method: str, path: str, model: type) -> None:
     parameters = operation(document, method, path)["parameters"]
     query = {parameter["name"]: parameter for parameter in parameters if parameter["in"] == "query"}
     assert set(query) == set(get_type_hints(model))
-    assert not any(parameter.get("required") for parameter in query.values())
+    required = {name for name, parameter in query.items() if parameter.get("required")}
+    assert required == {field.name for field in msgspec.structs.fields(model) if field.required}
     assert all(parameter["description"] for parameter in query.values())
     in_path = {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
     assert in_path == ({"image_id"} if "{" in path else set())
@@ -366,6 +379,8 @@ async def test_real_answers_match(document: dict[str, Any], client: httpx.AsyncC
         ("get", "/tags", await client.get("/tags", params={"limit": 1})),
         ("get", "/tags", await client.get("/tags", params={"prefix": "a,b"})),
         ("get", "/usage", await client.get("/usage")),
+        ("get", "/checksums", await client.get("/checksums", params={"sha256": "0" * 64})),
+        ("get", "/checksums", await client.get("/checksums")),
         ("get", "/images/{image_id}", await client.get(path)),
         ("get", "/images/{image_id}", await client.get(path, headers={"If-None-Match": etag})),
         ("get", "/images/{image_id}", await client.get(path, params={"expires_in": "x"})),
@@ -382,7 +397,7 @@ async def test_real_answers_match(document: dict[str, Any], client: httpx.AsyncC
     ]
     assert [answer.status_code for _, _, answer in answers] == [
         *[201, 200, 400, 413, 415, 415, 422],
-        *[200, 200, 400, 200, 400, 200, 200, 304, 400, 404],
+        *[200, 200, 400, 200, 400, 200, 200, 400, 200, 304, 400, 404],
         *[302, 400, 403, 404],
         *[200, 200, 200, 204, 404],
     ]
