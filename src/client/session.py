@@ -23,7 +23,7 @@ USER_AGENT = {"User-Agent": f"image-service-client/{VERSION}"}
 
 _ACCEPT = {"Accept": "application/json, application/problem+json"}
 _CONNECT_TIMEOUT = 10.0  # seconds, of those that a request has
-_TOKEN = re.compile(r"[!-~]+")
+_VISIBLE = re.compile(r"[!-~]+")
 
 
 class Session:
@@ -75,6 +75,9 @@ class Session:
         **body: Any,
     ) -> Flow[httpx.Response | None]:
         """Do as `ask` does, but return None where an error says that an earlier attempt has done it."""
+        for name, value in (headers or {}).items():
+            if not _VISIBLE.fullmatch(value):
+                raise ValueError(f"{name}: wants visible ASCII characters")
         own = {**_ACCEPT, **USER_AGENT, **(headers or {})}
         if method == "POST":
             own.setdefault("Idempotency-Key", str(uuid.uuid4()))
@@ -131,6 +134,6 @@ def _base_url(text: str) -> str:
 
 
 def _usable_token(token: str | None) -> str | None:
-    if token is not None and not _TOKEN.fullmatch(token):
+    if token is not None and not _VISIBLE.fullmatch(token):
         raise ValueError("token: wants visible ASCII characters, without blanks and line breaks")
     return token
