@@ -42,7 +42,7 @@ def upload(
         source = yield from work(prepared)
         if direct is None:
             direct = yield from _is_too_large_for_a_body(session, source.size)
-        fields = {"filename": source.name, **{name: value for name, value in details.items() if value is not None}}
+        fields = {"filename": source.name, **_said(details)}
         if not direct:
             return (yield from _post(session, source, fields, idempotency_key))
         content_type = yield from work(source.content_type)
@@ -137,11 +137,8 @@ def _send_directly(
 
 
 def _declare(session: Session, declared: Mapping[str, Any], key: str | None) -> Flow[UploadAnswer]:
-    said = {name: value for name, value in declared.items() if value is not None}
-    if "tags" in said:
-        said["tags"] = tags_of("tags", said["tags"])
     headers = {**_keyed(key), "Content-Type": "application/json"}
-    answer = yield from session.ask("POST", "/uploads", headers=headers, content=msgspec.json.encode(said))
+    answer = yield from session.ask("POST", "/uploads", headers=headers, content=msgspec.json.encode(_said(declared)))
     return read(answer, UploadAnswer)
 
 
@@ -157,6 +154,12 @@ def _give_up(session: Session, image_id: str) -> Flow[None]:
         yield from session.ask("DELETE", upload_path(image_id), retries=0)
     except ServiceError:
         return
+
+
+def _said(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is not None. Raises ValueError for tags that are a single text."""
+    said = {name: value for name, value in details.items() if value is not None}
+    return {**said, "tags": tags_of("tags", said["tags"])} if "tags" in said else said
 
 
 def _keyed(key: str | None) -> dict[str, str]:

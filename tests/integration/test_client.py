@@ -18,12 +18,15 @@ from starlette.applications import Starlette
 
 import src
 from src import AsyncClient, Client, errors
+from src.bootstrap import build_services
 from src.common.config import Settings
+from src.handlers.app import create_app
 from tests.support.clients import KINDS, as_async
 from tests.support.emulator import Emulator
 from tests.support.homes import home_app
 from tests.support.pictures import noise, picture
 from tests.support.server import Server
+from tests.support.tokens import AUTH, token
 
 pytestmark = pytest.mark.anyio
 
@@ -67,8 +70,11 @@ async def test_every_kind_of_file(client: AsyncClient, user: str, direct: bool, 
     read, write = os.pipe()
     os.write(write, DATA)
     os.close(write)
-    compressed = gzip.open(io.BytesIO(gzip.compress(DATA)))
-    with path.open("rb") as opened, compressed, os.fdopen(read, "rb") as pipe:
+    with (
+        path.open("rb") as opened,
+        gzip.open(io.BytesIO(gzip.compress(DATA))) as compressed,
+        os.fdopen(read, "rb") as pipe,
+    ):
         for file in (path, str(path), DATA, opened, later, compressed, pipe):
             image = await client.upload(file, user_id=user, direct=direct)  # type: ignore[arg-type]
             assert image.sha256 == hashlib.sha256(DATA).hexdigest()
@@ -255,11 +261,7 @@ async def test_a_mistake_names_its_field(client: AsyncClient) -> None:
         await client.upload(DATA, colour="red")  # type: ignore[call-arg]
 
 
-async def test_one_token_per_client(settings: Settings, tmp_path: Path) -> None:
-    from src.bootstrap import build_services
-    from src.handlers.app import create_app
-    from tests.support.tokens import AUTH, token
-
+async def test_one_token_per_client(tmp_path: Path) -> None:
     services = build_services(Settings.from_environment({"DATA_DIR": str(tmp_path / "data"), **AUTH}))
     transport = httpx.ASGITransport(create_app(services))
     async with AsyncClient("http://testserver", token=token("ann"), transport=transport) as ann:
