@@ -42,24 +42,9 @@ class Session:
         self.retries = retries
         self.known_limits: Limits | None = None
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Values | None = None,
-        headers: Mapping[str, str] | None = None,
-        retries: int | None = None,
-        **body: Any,
-    ) -> Flow[httpx.Response]:
-        """Send a request, again where that is safe and may help, and return the answer, which is a success.
-
-        `body` is what httpx.Request makes one of. Raises what the service reports, ServiceUnreachable or
-        UnexpectedAnswer.
-        """
-        answer = yield from self.ask_or_find_done(
-            method, path, done=(), query=query, headers=headers, retries=retries, **body
-        )
+    def ask(self, method: str, path: str, **request: Any) -> Flow[httpx.Response]:
+        """Send a request, again where that is safe and may help, and return the answer, which is a success."""
+        answer = yield from self.ask_or_find_done(method, path, done=(), **request)
         assert answer is not None  # noqa: S101 - nothing was to show that it is done
         return answer
 
@@ -74,7 +59,11 @@ class Session:
         retries: int | None = None,
         **body: Any,
     ) -> Flow[httpx.Response | None]:
-        """Do as `ask` does, but return None where an error says that an earlier attempt has done it."""
+        """Do as `ask` does, but return None where an error that is one of `done` says that an earlier attempt did it.
+
+        `body` is what httpx.Request makes one of. Raises what the service reports, ServiceUnreachable or
+        UnexpectedAnswer; and ValueError for headers that can't be sent.
+        """
         for name, value in (headers or {}).items():
             if not _VISIBLE.fullmatch(value):
                 raise ValueError(f"{name}: wants visible ASCII characters")

@@ -72,9 +72,8 @@ def opened(file: File) -> Iterator[Callable[[], Source]]:
     What the caller had open stays so. Raises OSError or ValueError.
     """
     if isinstance(file, str | Path):
-        path = Path(file)
-        with path.open("rb") as own:
-            yield lambda: Source(own, _usable_name(path.name))
+        with Path(file).open("rb") as own, opened(own) as prepared:
+            yield prepared
     elif isinstance(file, bytes | bytearray | memoryview):
         yield lambda: Source(io.BytesIO(file), None)
     elif isinstance(file, io.TextIOBase):

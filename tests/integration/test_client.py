@@ -49,6 +49,14 @@ def user() -> str:
     return f"u-{uuid.uuid4().hex}"
 
 
+def pipe_of(data: bytes) -> int:
+    """Return the end to read of a pipe with some bytes in it."""
+    read, write = os.pipe()
+    os.write(write, data)
+    os.close(write)
+    return read
+
+
 async def test_an_upload_is_what_was_said(client: AsyncClient, user: str, tmp_path: Path) -> None:
     path = tmp_path / 'a "cät".png'
     path.write_bytes(DATA)
@@ -67,18 +75,17 @@ async def test_every_kind_of_file(client: AsyncClient, user: str, direct: bool, 
     path.write_bytes(DATA)
     later = io.BytesIO(b"before" + DATA)
     later.seek(6)
-    read, write = os.pipe()
-    os.write(write, DATA)
-    os.close(write)
+    read, another = (pipe_of(DATA) for _ in range(2))
     with (
         path.open("rb") as opened,
         gzip.open(io.BytesIO(gzip.compress(DATA))) as compressed,
         os.fdopen(read, "rb") as pipe,
     ):
-        for file in (path, str(path), DATA, opened, later, compressed, pipe):
+        for file in (path, str(path), DATA, opened, later, compressed, pipe, f"/dev/fd/{another}"):
             image = await client.upload(file, user_id=user, direct=direct)  # type: ignore[arg-type]
             assert image.sha256 == hashlib.sha256(DATA).hexdigest()
         assert not opened.closed
+    os.close(another)
     assert {i.filename == "a.png" async for i in client.images(user_id=user)} == {True, False}
 
 
@@ -189,7 +196,7 @@ async def test_a_link(client: AsyncClient, user: str) -> None:
 
 
 async def test_downloads(client: AsyncClient, user: str, tmp_path: Path) -> None:
-    image = await client.upload(DATA, user_id=user, filename="a cat.png")
+    image = await client.upload(DATA, user_id=user, filename="a cät.png")
     assert await client.content(image.image_id) == DATA
     buffer = io.BytesIO()
     assert await client.download(image.image_id, buffer) is None
@@ -198,9 +205,9 @@ async def test_downloads(client: AsyncClient, user: str, tmp_path: Path) -> None
     target.write_text("old")
     assert await client.download(image.image_id, target) == target
     assert target.read_bytes() == DATA
-    assert await client.download(image.image_id, str(tmp_path)) == tmp_path / "a cat.png"
+    assert await client.download(image.image_id, str(tmp_path)) == tmp_path / "a cät.png"
     small = await client.download(image.image_id, tmp_path, width=10, format="jpeg")
-    assert small == tmp_path / "a cat.jpg"
+    assert small == tmp_path / "a cät.jpg"
     assert small.read_bytes()[:3] == b"\xff\xd8\xff"
     with pytest.raises(FileExistsError):  # the name is not the caller's
         await client.download(image.image_id, tmp_path)
@@ -208,7 +215,7 @@ async def test_downloads(client: AsyncClient, user: str, tmp_path: Path) -> None
         await client.download(image.image_id, tmp_path / "nowhere" / "x")
     with pytest.raises(errors.ImageNotFound):
         await client.download(str(uuid.uuid4()), tmp_path / "y")
-    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"x", "a cat.png", "a cat.jpg"}
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"x", "a cät.png", "a cät.jpg"}
 
 
 async def test_changes(client: AsyncClient, user: str) -> None:
