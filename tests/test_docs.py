@@ -1,5 +1,6 @@
 """What the README says is so: its tables are compared with the code, its walk is walked."""
 
+import ast
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from src import AsyncClient, Client
 from src.common import errors
 from src.common.config import VARIABLES
 from src.common.errors import ServiceError
@@ -21,6 +23,9 @@ from tests.support.server import ROOT, Server
 from tests.support.tokens import SECRET
 
 README = (ROOT / "README.md").read_text()
+CLIENT = (ROOT / "docs" / "client.md").read_text()
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHOWN = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 # What differs from one run to the next, in the order in which it is replaced.
@@ -145,6 +150,35 @@ def matches(expected: str, got: str) -> bool:
     for pattern, replacement in VARYING:
         expected, got = pattern.sub(replacement, expected), pattern.sub(replacement, got)
     return re.fullmatch(".*".join(re.escape(part) for part in expected.split("…")), got, re.DOTALL) is not None
+
+
+def test_the_examples_in_python_print_what_stands_there(
+    own_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cat.jpg").write_bytes(picture("jpeg", 350, 206))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMAGE_SERVICE_URL", own_server.url)
+    monkeypatch.delenv("IMAGE_SERVICE_TOKEN", raising=False)
+    names: dict[str, object] = {}
+    blocks = [*PYTHON.findall(README), *PYTHON.findall(CLIENT)]
+    assert len(blocks) > 4
+    for block in blocks:
+        assert len(SHOWN.findall(block)) == sum(
+            isinstance(node, ast.Call) and ast.unparse(node.func) == "print" for node in ast.walk(ast.parse(block))
+        )
+        code = block.replace("image_service", "src").replace("http://127.0.0.1:8000", own_server.url)
+        exec(compile(code, "an example", "exec"), names)
+        printed = capsys.readouterr().out.replace(own_server.url, "http://127.0.0.1:8000")
+        assert matches("\n".join(SHOWN.findall(block)), printed.strip())
+
+
+def test_every_method_of_the_clients_is_documented() -> None:
+    table = table_rows(CLIENT.partition("## Methods\n")[2])
+    documented = {name for method, _ in table for name in re.findall(r"`(\w+)\(", method)}
+    assert documented == {name for name in vars(Client) if not name.startswith("_")}
+    asynchronous = {name for name in vars(AsyncClient) if not name.startswith("_")}
+    assert asynchronous == documented - {"close"} | {"aclose"}
+    assert all(vars(Client)[name].__doc__ for name in documented)
 
 
 def test_the_walk_can_fail() -> None:

@@ -15,8 +15,6 @@ from .problems import error_of, retry_after
 _STATUSES = frozenset({429, 502, 503, 504})
 # Nothing of these went out.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-# Who calls is at fault, each time again.
-_OWN_FAULT = (httpx.LocalProtocolError, httpx.UnsupportedProtocol)
 
 _FIRST_PAUSE = 0.25  # seconds; each further one is twice as long
 _LONGEST_PAUSE = 10.0
@@ -53,6 +51,8 @@ def attempts(
     for attempt in count(1):
         try:
             answer: httpx.Response = yield Send(request(), sink)
+        except httpx.LocalProtocolError as failed:
+            raise ValueError(f"The request can't be sent: {failed}. Has its file changed meanwhile?") from failed
         except httpx.RequestError as failed:
             failure = _of_connection(failed)
         else:
@@ -76,7 +76,7 @@ def _of_answer(answer: httpx.Response, temporary: frozenset[int]) -> _Failure:
         error,
         pause=wanted if may_pass and wanted <= _PATIENCE else None,
         # The service knows what it did; a gateway before it does not.
-        is_unsure=isinstance(error, OutcomeUnknown | UnexpectedAnswer),
+        is_unsure=isinstance(error, OutcomeUnknown | UnexpectedAnswer) and answer.status_code != 429,
     )
 
 
@@ -87,7 +87,7 @@ def _of_connection(failed: httpx.RequestError) -> _Failure:
     error.__cause__ = failed
     return _Failure(
         error,
-        pause=None if isinstance(failed, _OWN_FAULT) else 0.0,
+        pause=None if isinstance(failed, httpx.UnsupportedProtocol) else 0.0,
         is_unsure=not isinstance(failed, _NOT_SENT),
     )
 

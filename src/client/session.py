@@ -23,7 +23,7 @@ USER_AGENT = {"User-Agent": f"image-service-client/{VERSION}"}
 
 _ACCEPT = {"Accept": "application/json, application/problem+json"}
 _CONNECT_TIMEOUT = 10.0  # seconds, of those that a request has
-_TOKEN = re.compile(r"[!-~]+")
+_VISIBLE = re.compile(r"[!-~]+")
 
 
 class Session:
@@ -42,24 +42,9 @@ class Session:
         self.retries = retries
         self.known_limits: Limits | None = None
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Values | None = None,
-        headers: Mapping[str, str] | None = None,
-        retries: int | None = None,
-        **body: Any,
-    ) -> Flow[httpx.Response]:
-        """Send a request, again where that is safe and may help, and return the answer, which is a success.
-
-        `body` is what httpx.Request makes one of. Raises what the service reports, ServiceUnreachable or
-        UnexpectedAnswer.
-        """
-        answer = yield from self.ask_or_find_done(
-            method, path, done=(), query=query, headers=headers, retries=retries, **body
-        )
+    def ask(self, method: str, path: str, **request: Any) -> Flow[httpx.Response]:
+        """Send a request, again where that is safe and may help, and return the answer, which is a success."""
+        answer = yield from self.ask_or_find_done(method, path, done=(), **request)
         assert answer is not None  # noqa: S101 - nothing was to show that it is done
         return answer
 
@@ -74,7 +59,14 @@ class Session:
         retries: int | None = None,
         **body: Any,
     ) -> Flow[httpx.Response | None]:
-        """Do as `ask` does, but return None where an error says that an earlier attempt has done it."""
+        """Do as `ask` does, but return None where an error that is one of `done` says that an earlier attempt did it.
+
+        `body` is what httpx.Request makes one of. Raises what the service reports, ServiceUnreachable or
+        UnexpectedAnswer; and ValueError for headers that can't be sent.
+        """
+        for name, value in (headers or {}).items():
+            if not _VISIBLE.fullmatch(value):
+                raise ValueError(f"{name}: wants visible ASCII characters")
         own = {**_ACCEPT, **USER_AGENT, **(headers or {})}
         if method == "POST":
             own.setdefault("Idempotency-Key", str(uuid.uuid4()))
@@ -131,6 +123,6 @@ def _base_url(text: str) -> str:
 
 
 def _usable_token(token: str | None) -> str | None:
-    if token is not None and not _TOKEN.fullmatch(token):
+    if token is not None and not _VISIBLE.fullmatch(token):
         raise ValueError("token: wants visible ASCII characters, without blanks and line breaks")
     return token

@@ -15,7 +15,7 @@ from .flow import Flow, work
 from .parameters import Details
 from .query import form_fields, tags_of
 from .session import Session, read, upload_path
-from .sources import File, Source, source_of
+from .sources import File, Source, opened
 from .storage import send_form
 
 # What is larger goes straight to storage, as in the gallery.
@@ -35,13 +35,14 @@ def upload(
     """Upload a picture: a path, bytes, or a file that is open in binary mode, from where it stands.
 
     Large files go straight to storage, others through the service; `direct` says which of them. It is sent again when a
-    connection breaks, and stored once; with an `idempotency_key` of your own also if you call again within a day.
+    connection breaks, and stored once; with an `idempotency_key` of your own also if you call again within an hour.
     Raises OSError or ValueError for a file that can't be read, and what the service says of one that it refuses.
     """
-    with source_of(file) as source:
+    with opened(file) as prepared:
+        source = yield from work(prepared)
         if direct is None:
             direct = yield from _is_too_large_for_a_body(session, source.size)
-        fields = {"filename": source.name, **{name: value for name, value in details.items() if value is not None}}
+        fields = {"filename": source.name, **_said(details)}
         if not direct:
             return (yield from _post(session, source, fields, idempotency_key))
         content_type = yield from work(source.content_type)
@@ -61,7 +62,8 @@ def restore(session: Session, image: Image, file: File) -> Flow[UploadedImage]:
 
     Raises ValueError if the file is not the image's, and ImageExists if the image is there.
     """
-    with source_of(file) as source:
+    with opened(file) as prepared:
+        source = yield from work(prepared)
         if source.size != image.size or (yield from work(source.sha256)) != image.sha256:
             raise ValueError(f"file: is not that of image {image.image_id}")
         kept = ("image_id", "version", "updated_at", "user_id", "filename", "tags", "description")
@@ -114,7 +116,7 @@ def _is_too_large_for_a_body(session: Session, size: int) -> Flow[bool]:
 
 def _post(session: Session, source: Source, fields: Mapping[str, Any], key: str | None) -> Flow[UploadedImage]:
     answer = yield from session.ask(
-        "POST", "/images", headers=_keyed(key), data=form_fields(fields), files={"file": ("file", source.open())}
+        "POST", "/images", headers=_keyed(key), data=form_fields(fields), files={"file": ("file", source)}
     )
     return UploadedImage.of(answer)
 
@@ -126,21 +128,17 @@ def _send_directly(
     try:
         if isinstance(upload.upload, UploadForm):  # else a repeated request, after the form's life
             form = upload.upload
-            yield from send_form(
-                session, form.url, lambda: {"data": form.fields, "files": {"file": ("file", source.open())}}
-            )
+            yield from send_form(session, form.url, lambda: {"data": form.fields, "files": {"file": ("file", source)}})
         return (yield from _complete(session, upload.image_id, key))
     except ServiceError:
-        yield from _give_up(session, upload.image_id)
+        if key is None:  # else the same request may come again, and goes on with this upload
+            yield from _give_up(session, upload.image_id)
         raise
 
 
 def _declare(session: Session, declared: Mapping[str, Any], key: str | None) -> Flow[UploadAnswer]:
-    said = {name: value for name, value in declared.items() if value is not None}
-    if "tags" in said:
-        said["tags"] = tags_of("tags", said["tags"])
     headers = {**_keyed(key), "Content-Type": "application/json"}
-    answer = yield from session.ask("POST", "/uploads", headers=headers, content=msgspec.json.encode(said))
+    answer = yield from session.ask("POST", "/uploads", headers=headers, content=msgspec.json.encode(_said(declared)))
     return read(answer, UploadAnswer)
 
 
@@ -156,6 +154,12 @@ def _give_up(session: Session, image_id: str) -> Flow[None]:
         yield from session.ask("DELETE", upload_path(image_id), retries=0)
     except ServiceError:
         return
+
+
+def _said(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is not None. Raises ValueError for tags that are a single text."""
+    said = {name: value for name, value in details.items() if value is not None}
+    return {**said, "tags": tags_of("tags", said["tags"])} if "tags" in said else said
 
 
 def _keyed(key: str | None) -> dict[str, str]:

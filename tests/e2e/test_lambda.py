@@ -221,7 +221,7 @@ def test_a_cold_start_imports_no_other_sdk(environment: dict[str, str]) -> None:
     assert done.returncode == 0, done.stderr
     modules = {name.partition(".")[0] for name in done.stdout.split()}
     assert "pydynox" in modules
-    assert modules & {"boto3", "botocore", "uvicorn", "click", "pydantic", "PIL"} == set()
+    assert modules & {"boto3", "botocore", "httpx", "uvicorn", "click", "pydantic", "PIL"} == set()
 
 
 def test_an_open_start_says_so(environment: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import scenario
+from tests.support.pictures import picture
 from tests.support.server import ROOT, Server
 
 pytestmark = pytest.mark.timeout(300)  # packages are downloaded
@@ -95,6 +96,35 @@ def test_nothing_else_is_importable(installed: Path, tmp_path: Path) -> None:
     names = ("src", "tests", "bench", "image_service")
     program = f"from importlib.util import find_spec; print([name for name in {names} if find_spec(name)])"
     assert run(installed / "python", "-c", program, directory=tmp_path).strip() == "['image_service']"
+
+
+CLIENT = """
+import sys
+from image_service import Client, errors
+
+with Client(sys.argv[1]) as client:
+    image = client.upload(sys.stdin.buffer, user_id="of-the-wheel", tags=["a"])
+    assert [found.image_id for found in client.images(user_id="of-the-wheel")] == [image.image_id]
+    print(len(client.content(image.image_id)))
+    client.delete(image.image_id)
+    try:
+        client.get(image.image_id)
+    except errors.ImageNotFound as error:
+        print(error.code)
+"""
+
+
+def test_installed_client(installed: Path, server: Server, tmp_path: Path) -> None:
+    data = picture()
+    done = subprocess.run(
+        [installed / "python", "-c", CLIENT, server.url],
+        input=data,
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().split() == [str(len(data)), "image_not_found"]
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
