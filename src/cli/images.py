@@ -217,6 +217,10 @@ def delete(*, client: Client, printer: Printer, image_ids: tuple[str, ...]) -> N
 @click.option("--prefix", default="", help="That begin like this.")
 @calls_service
 def tags(*, client: Client, printer: Printer, user_id: str | None, prefix: str) -> None:
-    """List the tags that images have, and how many have each."""
+    """List the tags that images have, and how many have each.
+
+    \b
+    image-service tags --user alice --prefix 2026
+    """
     counts = client.tags(user_id=user_id, prefix=prefix)
     printer.rows(counts, f"{'IMAGES':>9}  TAG", lambda each: f"{each.count:>9,}  {each.tag}")

@@ -133,8 +133,7 @@ class _Report:
             for result in results:
                 self.add(result)
         except BaseException:
-            if self._counts:
-                click.echo(f"{self._sum()}; then it broke off. Run it again to go on.", err=True)
+            click.echo(f"{self._sum()} so far; it broke off. Run it again to go on.", err=True)
             raise
 
     def add(self, result: Result, *, counts: bool = True) -> None:

@@ -17,7 +17,7 @@ def in_order[T, R](function: Callable[[T], R], things: Iterable[T], *, jobs: int
         try:
             for thing in things:
                 under_way.append(pool.submit(function, thing))
-                if len(under_way) >= AHEAD * jobs:
+                while under_way and (under_way[0].done() or len(under_way) >= AHEAD * jobs):
                     yield under_way.popleft().result()
             while under_way:
                 yield under_way.popleft().result()
