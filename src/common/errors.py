@@ -18,6 +18,7 @@ ServiceError
 ├── MethodNotAllowed
 ├── RequestTimeout
 ├── Conflict                    with what is there, or is going on
+│   ├── ImageExists
 │   ├── UploadIncomplete
 │   ├── UploadCompleted
 │   ├── UploadChanged
@@ -175,6 +176,11 @@ class RequestTimeout(ServiceError):
 
 class Conflict(ServiceError):
     """Abstract: it can't be done as things are."""
+
+
+class ImageExists(Conflict):
+    code = "image_exists"
+    title = "The image id is taken"
 
 
 class UploadIncomplete(Conflict):
