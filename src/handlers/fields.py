@@ -1,19 +1,22 @@
 """What the bodies and headers of requests may say. The OpenAPI document is made from these."""
 
+import datetime as dt
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from ..common import validation
+from ..common.ids import ID_PATTERN, is_id
 from ..models.caller import Caller
-from ..models.image import EXTENSION_OF
+from ..models.image import EXTENSION_OF, Moment
 from .parameters import Wants
 from .queries import Sha256, Tags, UserId
 
 MAX_EDGE = 1 << 31  # of a picture
 MAX_DELETIONS = 100
 LONGEST_ID = 36  # characters; what is longer is none of ours
+MAX_VERSION = 1 << 31
 MAX_SIZE = 1 << 40  # of a file, to be read as a number; how large one may be is a setting
 
 Filename = Annotated[str, Meta(min_length=1, max_length=validation.MAX_FILENAME_LENGTH)]
@@ -52,6 +55,19 @@ def _content_type(text: str) -> str:
     if text not in EXTENSION_OF:
         raise ValueError(f"wants one of {', '.join(EXTENSION_OF)}")
     return text
+
+
+def _image_id(text: str) -> str:
+    if not is_id(text):
+        raise ValueError("wants an image id, a UUID of version 7 in small letters")
+    return text
+
+
+def _utc(text: str) -> dt.datetime:
+    try:
+        return validation.normal_moment(text).astimezone(dt.UTC)
+    except OverflowError:
+        raise ValueError("wants a time from the year 1 to 9999") from None
 
 
 class UploadFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +126,21 @@ class NewUploadFields(UploadFields, frozen=True, kw_only=True):
         Sha256 | None,
         Meta(description="Of the file, in hex; checked."),
         Wants("64 hex digits", validation.normal_sha256),
+    ] = None
+    image_id: Annotated[
+        Annotated[str, Meta(pattern=f"^{ID_PATTERN}$")] | None,
+        Meta(description="For an image that has an id already, which it keeps, and `created_at` with it."),
+        Wants("an image id", _image_id),
+    ] = None
+    version: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_VERSION)] | None,
+        Meta(description="With `image_id`: that the image has; 1 if not given."),
+        Wants("a positive integer"),
+    ] = None
+    updated_at: Annotated[
+        Moment | None,
+        Meta(description="With `image_id`: when the image was last changed; `created_at` if not given."),
+        Wants("an RFC 3339 time", _utc),
     ] = None
 
 

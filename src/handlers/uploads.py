@@ -6,7 +6,8 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..models.caller import READ, WRITE, Caller
+from ..common.errors import FieldError, InvalidRequest
+from ..models.caller import ADMIN, READ, WRITE, Caller
 from ..models.claim import Outcome
 from ..models.image import Image
 from ..models.upload import NewUpload, Upload, incoming_key
@@ -47,11 +48,15 @@ async def declare_upload(request: Request, caller: Caller) -> Response:
 
     Post a multipart form with `upload.fields`, and then the file as the part `file`, to `upload.url`; then complete
     the upload. Until that is done there is no image, and what is never completed vanishes.
+
+    With `image_id`, which takes `images:admin`, the image gets that id, and so keeps its identity when it moves from
+    one service to another, or comes back. The same declaration may be repeated, and then goes on.
     """
     no_parameters.read(query_values(request))
     services, key = services_of(request), idempotency_key(request)
     content = await json_object(request, limits=body_limits_of(request))
     fields = _fields.read_object({name: value for name, value in content.items() if value is not None})
+    _check_restored(fields, caller)
     new = NewUpload(**details(fields, caller))
     upload = await services.idempotency.run(
         key,
@@ -61,8 +66,19 @@ async def declare_upload(request: Request, caller: Caller) -> Response:
         scope=caller.namespace,
     )
     request.state.image_id = upload.image_id
+    is_received = upload.version is not None and await services.uploads.is_received(upload)  # an earlier time
     headers = {"Location": f"{prefix_of(request)}/uploads/{upload.image_id}", "Cache-Control": NO_STORE}
-    return json_response(_answer(request, upload, is_received=False), status=201, headers=headers)
+    return json_response(_answer(request, upload, is_received=is_received), status=201, headers=headers)
+
+
+def _check_restored(fields: NewUploadFields, caller: Caller) -> None:
+    """Raise InsufficientScope or InvalidRequest if not all may be said of an image that was elsewhere before."""
+    if fields.image_id is not None:
+        caller.require(ADMIN)
+        return
+    alone = [name for name in ("version", "updated_at") if getattr(fields, name) is not None]
+    if alone:
+        raise InvalidRequest.of(*(FieldError(name, "wants an image_id beside it") for name in alone))
 
 
 @described(

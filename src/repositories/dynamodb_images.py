@@ -44,7 +44,7 @@ class DynamoDbImageRepository:
             committed = duplicate or image
             operations = [] if duplicate else self._puts(image, guarded=return_duplicate, attempt=attempt)
             if completes:
-                operations.append(completed(self._table, image.image_id, committed.image_id))
+                operations.append(completed(self._table, image.image_id, committed.image_id, image.sha256))
             if claim:
                 outcome = Outcome(committed, duplicate is None)
                 operations.append(finished(self._table, claim, msgspec.json.encode(outcome)))
@@ -71,7 +71,7 @@ class DynamoDbImageRepository:
             raise ClaimLost(claim.key)
         if completes:
             upload = await self._uploads.get(image.image_id)
-            if upload is None or upload.completed:
+            if upload is None or upload.completed or upload.sha256 not in (None, image.sha256):
                 raise UploadNotOpen(image.image_id)
 
     async def _check_quota(self, image: Image, return_duplicate: bool) -> None:

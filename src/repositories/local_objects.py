@@ -7,8 +7,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from stat import S_ISREG
@@ -42,6 +42,27 @@ class LocalObjectStore(ObstoreObjectStore):
 
     def _write(self, key: str, payload: Payload, content_type: str, durable: bool) -> None:
         path = self._path(key)
+        with self._temporary(path, payload) as temporary:
+            temporary.rename(path)
+            if durable:
+                self._sync_name(path)
+
+    def _write_new(self, key: str, payload: Payload, content_type: str) -> bool:
+        path = self._path(key)
+        with self._temporary(path, payload) as temporary:
+            try:
+                path.hardlink_to(temporary)
+            except FileExistsError:
+                is_new = False
+            else:
+                is_new = True
+            temporary.unlink()
+            self._sync_name(path)  # whoever gave it that name may not have come so far yet
+        return is_new
+
+    @contextmanager
+    def _temporary(self, path: Path, payload: Payload) -> Iterator[Path]:
+        """Yield a file with the bytes, synced, that is beside `path` and removed if the context fails."""
         if not self._root.is_dir():  # an unmounted disk, say: it would be made anew, and what it held seem lost
             raise StoreFailed("The directory of the objects is gone.")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,16 +72,18 @@ class LocalObjectStore(ObstoreObjectStore):
                 _copy(payload, file)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.rename(path)
-            for directory in path.parents if durable else ():
-                sync(directory)
-                if directory == self._root:
-                    break
+            yield temporary
         except BaseException:
             # What has its name stays: somebody else may have stored, and rely on, the same object meanwhile.
             with suppress(OSError):
                 temporary.unlink()
             raise
+
+    def _sync_name(self, path: Path) -> None:
+        for directory in path.parents:
+            sync(directory)
+            if directory == self._root:
+                break
 
     async def head(self, key: str) -> ObjectInfo:
         with self._translated(f"object {key}"):

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
 from ..common.errors import ObjectNotFound, ServiceError, StoreError, StoreFailed, StoreUnavailable
@@ -53,6 +53,19 @@ class ObstoreObjectStore:
 
     def _write(self, key: str, payload: Payload, content_type: str, durable: bool) -> None:
         obstore.put(self._store, key, payload.content(), attributes={"Content-Type": content_type})
+
+    async def create(self, key: str, payload: Payload, *, content_type: str) -> bool:
+        """Store the object unless there is one. On S3 it is a single request, and all of it in memory meanwhile."""
+        with self._translated(f"object {key}", missing=StoreFailed):
+            return await asyncio.to_thread(self._write_new, key, payload, content_type)
+
+    def _write_new(self, key: str, payload: Payload, content_type: str) -> bool:
+        attributes = {"Content-Type": content_type}
+        try:
+            obstore.put(self._store, key, payload.content(), attributes=attributes, mode="create")
+        except AlreadyExistsError:
+            return False
+        return True
 
     @contextmanager
     def _translated(self, what: str, *, missing: type[ServiceError] = ObjectNotFound) -> Iterator[None]:

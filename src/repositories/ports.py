@@ -23,6 +23,10 @@ class UploadNotOpen(Exception):
     """There is no upload with the image's id that waits to be completed (any more)."""
 
 
+class UploadExists(Exception):
+    """There is another upload with the image's id than the caller knows of."""
+
+
 class ClaimLost(Exception):
     """Another request holds the key by now, so nothing was written."""
 
@@ -41,7 +45,8 @@ class ImageRepository(Protocol):
         With `return_duplicate`, an image with the same owner and SHA-256 that exists already is returned instead and
         no record is written; of several such calls at once, one writes.
 
-        With `completes` the upload with the image's id is completed in the same commit, or UploadNotOpen is raised.
+        With `completes` the upload with the image's id is completed in the same commit, or UploadNotOpen is raised;
+        also if its bytes are fixed to others.
         With `claim` the commit also holds its result, an Outcome as JSON, or ClaimLost is raised.
 
         A new record that would exceed its owner's quota is not made: if nothing else hinders it, QuotaExceeded is
@@ -91,11 +96,19 @@ class ImageRepository(Protocol):
 class UploadRepository(Protocol):
     """Uploads that were declared, for as long as they are kept (`kept_until`)."""
 
-    async def declare(self, upload: Upload, *, claim: Claim | None = None) -> None:
-        """Commit a new upload; with `claim` also its result, the Upload as JSON, or ClaimLost is raised."""
+    async def declare(self, upload: Upload, *, replaces: Upload | None = None, claim: Claim | None = None) -> None:
+        """Commit a new upload, in place of one that is no longer kept or that it `replaces`, else raise UploadExists.
+
+        With `claim` the commit also holds its result, the Upload as JSON, or ClaimLost is raised.
+        """
         ...
 
-    async def get(self, image_id: str) -> Upload | None: ...
+    async def get(self, image_id: str, *, ended: bool = False) -> Upload | None:
+        """Return an upload; with `ended` also one that is no longer kept, for as long as the store happens to have it.
+
+        What the store does not have can't be completed any more, not even by who has begun to.
+        """
+        ...
 
     async def pin(self, image_id: str, sha256: str) -> bool:
         """Fix the checksum of the bytes. Return False if it is fixed to another one, or the upload is not open."""
@@ -175,6 +188,10 @@ class ObjectStore(Protocol):
 
     async def put(self, key: str, payload: Payload, *, content_type: str, durable: bool = True) -> None:
         """Store the object; nobody ever sees a part of it. If it need not be durable, a power cut may take it away."""
+        ...
+
+    async def create(self, key: str, payload: Payload, *, content_type: str) -> bool:
+        """Store the object, durably, if there is none, and tell so; else what there is has become durable."""
         ...
 
     async def head(self, key: str) -> ObjectInfo:

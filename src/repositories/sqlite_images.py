@@ -42,7 +42,7 @@ class SqliteImageRepository:
             found = _find_duplicate(connection, image) if return_duplicate else None
             committed = found or image
             if completes:  # first: an upload that is completed already has its record
-                complete(connection, image.image_id, committed.image_id)
+                complete(connection, image.image_id, committed.image_id, image.sha256)
             if claim:
                 finish(connection, claim, _encode(Outcome(committed, found is None)))
             if found is None:

@@ -7,7 +7,7 @@ import msgspec
 
 from ..models.claim import Claim
 from ..models.upload import Upload, kept_until
-from .ports import UploadNotOpen
+from .ports import UploadExists, UploadNotOpen
 from .sqlite_claims import finish
 from .sqlite_database import SqliteDatabase, reading
 
@@ -19,20 +19,22 @@ class SqliteUploadRepository:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
 
-    async def declare(self, upload: Upload, *, claim: Claim | None = None) -> None:
+    async def declare(self, upload: Upload, *, replaces: Upload | None = None, claim: Claim | None = None) -> None:
         def job(connection: sqlite3.Connection) -> None:
+            if _find(connection, upload.image_id) != replaces:
+                raise UploadExists(upload.image_id)
             connection.execute(
-                "INSERT INTO uploads (image_id, kept_until, record) VALUES (?, ?, ?)",
-                (upload.image_id, kept_until(upload.image_id).timestamp(), _encode(upload).decode()),
+                "INSERT OR REPLACE INTO uploads (image_id, kept_until, record) VALUES (?, ?, ?)",
+                (upload.image_id, kept_until(upload).timestamp(), _encode(upload).decode()),
             )
             if claim:
                 finish(connection, claim, _encode(upload))
 
         await self._database.write(job)
 
-    async def get(self, image_id: str) -> Upload | None:
+    async def get(self, image_id: str, *, ended: bool = False) -> Upload | None:
         with reading():
-            return _find(self._database.reader, image_id)
+            return _find(self._database.reader, image_id, at=0 if ended else None)
 
     async def pin(self, image_id: str, sha256: str) -> bool:
         def job(connection: sqlite3.Connection) -> bool:
@@ -63,17 +65,18 @@ class SqliteUploadRepository:
         return await self._database.write(job)
 
 
-def complete(connection: sqlite3.Connection, image_id: str, completed: str) -> None:
-    """Mark an open upload as completed. Raises UploadNotOpen."""
+def complete(connection: sqlite3.Connection, image_id: str, completed: str, sha256: str) -> None:
+    """Mark an open upload as completed with these bytes. Raises UploadNotOpen."""
     upload = _find(connection, image_id)
-    if upload is None or upload.completed:
+    if upload is None or upload.completed or upload.sha256 not in (None, sha256):
         raise UploadNotOpen(image_id)
     _update(connection, msgspec.structs.replace(upload, completed=completed))
 
 
-def _find(connection: sqlite3.Connection, image_id: str) -> Upload | None:
+def _find(connection: sqlite3.Connection, image_id: str, *, at: float | None = None) -> Upload | None:
+    """Return the upload if it is kept at a moment, by default now."""
     row = connection.execute(
-        "SELECT record FROM uploads WHERE image_id = ? AND kept_until > ?", (image_id, _now())
+        "SELECT record FROM uploads WHERE image_id = ? AND kept_until > ?", (image_id, _now() if at is None else at)
     ).fetchone()
     return _decode(row[0]) if row else None
 

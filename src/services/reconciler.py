@@ -97,12 +97,13 @@ class Reconciler:
         image_id = image_id_of(key)
         if not is_id(image_id):
             return True
-        if before <= kept_until(image_id) <= dt.datetime.now(dt.UTC):
-            return False  # an upload with this id would just have ended, and what completes it may still be at work
         # The upload first: if it is not open any more, its record is there by now or never will be.
-        upload = await self._uploads.get(image_id)
-        if upload is not None and upload.completed is None:
-            return False  # it may be what somebody is about to commit; it goes with the upload
+        upload = await self._uploads.get(image_id, ended=True)
+        since = min(before, dt.datetime.now(dt.UTC))
+        if upload is not None and upload.completed is None and kept_until(upload) >= since:
+            # It may be what somebody is about to commit: the upload is open, and it goes with that, or has just ended,
+            # and what completes it may still be at work.
+            return False
         image = await self._repository.get(image_id)
         return image is None or original_key(image_id, image.content_type) != key
 

@@ -160,5 +160,6 @@ class RenditionService:
             return Payload.of(render(original, image.content_type, rendition))
 
     async def _check_record(self, image: Image) -> None:
-        if await self._repository.get(image.image_id) is None:
+        current = await self._repository.get(image.image_id)
+        if current is None or current.sha256 != image.sha256:  # deleted, and another one restored under its id
             raise ImageNotFound(image.image_id)

@@ -14,9 +14,11 @@ import msgspec
 
 from ..common.errors import (
     FieldError,
+    ImageExists,
     ImageNotFound,
     ObjectNotFound,
     PayloadTooLarge,
+    StoreUnavailable,
     UnacceptableImage,
     UnsupportedImageFormat,
     UploadChanged,
@@ -31,13 +33,23 @@ from ..models.caller import ANONYMOUS
 from ..models.claim import Claim, Outcome
 from ..models.image import Details, Image, NewImage, original_key
 from ..models.upload import FORM_LIFE, NewUpload, Upload, incoming_key
-from ..repositories.ports import ClaimRepository, ImageRepository, ObjectStore, UploadNotOpen, UploadRepository
+from ..repositories.ports import (
+    ClaimRepository,
+    ImageRepository,
+    ObjectStore,
+    UploadExists,
+    UploadNotOpen,
+    UploadRepository,
+)
+from . import restoring
 from .acceptance import accepted
 from .garbage import discard
 from .inspection import InspectionService
 from .room import Room
 
 log = logging.getLogger(__name__)
+
+ROUNDS = 5  # when others declare the same id
 
 
 class UploadService:
@@ -65,18 +77,42 @@ class UploadService:
     async def declare(self, new: NewUpload, *, claim: Claim | None = None) -> Upload:
         """Take note of an upload, and with it the result of the claim.
 
-        Raises PayloadTooLarge, QuotaExceeded or ClaimLost.
+        Raises PayloadTooLarge, QuotaExceeded or ClaimLost; for an image that is restored also InvalidRequest, or
+        ImageExists if its id is taken. An upload of the same that is open goes on, for as long as a new one.
         """
+        if new.image_id is not None:
+            new = restoring.as_it_was(new, new.image_id)
         if new.size > self._max_size:
             wanted = f"wants at most {self._max_size} bytes, got {new.size}"
             raise PayloadTooLarge(f"size: {wanted}", errors=(FieldError("size", wanted),))
         await self._room.check(new.user_id, new.size, return_duplicate=new.return_duplicate)
         # Whole seconds, as forms have it.
         expires_at = dt.datetime.now(dt.UTC).replace(microsecond=0) + FORM_LIFE
-        upload = Upload(**msgspec.structs.asdict(new), image_id=new_id(), expires_at=expires_at)
-        await self._uploads.declare(upload, claim=claim)
+        fields = {**msgspec.structs.asdict(new), "image_id": new.image_id or new_id()}
+        upload = Upload(**fields, expires_at=expires_at)
+        if new.image_id is None:
+            await self._uploads.declare(upload, claim=claim)
+        else:
+            upload = await self._declare_restored(upload, claim)
         log.info("upload declared", extra={"image_id": upload.image_id, "size": upload.size})
         return upload
+
+    async def _declare_restored(self, upload: Upload, claim: Claim | None) -> Upload:
+        for _ in range(ROUNDS):
+            # The upload first: if it becomes an image in between, the image is seen, or that the upload has changed.
+            known = await self._uploads.get(upload.image_id)
+            if await self._repository.get(upload.image_id) is not None:
+                raise ImageExists(f"There is an image {upload.image_id} already.")
+            if known and not known.completed:
+                if not restoring.continues(upload, known):
+                    raise ImageExists("An upload with this id and other content is open: complete or cancel that.")
+                upload = msgspec.structs.replace(upload, sha256=known.sha256 or upload.sha256)
+            try:
+                await self._uploads.declare(upload, replaces=known, claim=claim)
+            except UploadExists:
+                continue  # somebody else has just declared, completed or cancelled it
+            return upload
+        raise StoreUnavailable("The upload keeps changing.")
 
     async def get(self, image_id: str, *, owner: str | None) -> Upload:
         """Raise UploadNotFound if there is no such upload (any more)."""
@@ -133,10 +169,16 @@ class UploadService:
                 raise
             # If this or the commit fails it may stay: somebody else may be about to commit the same bytes. It goes
             # with the upload.
-            await self._objects.put(
-                original_key(image_id, image.content_type), payload, content_type=image.content_type
-            )
-        return await self._commit(upload, image, owner, claim)
+            if upload.version is None:
+                await self._objects.put(
+                    original_key(image_id, image.content_type), payload, content_type=image.content_type
+                )
+                return await self._commit(upload, image, owner, claim)
+            await restoring.store(self._objects, image, payload)
+            outcome = await self._commit(upload, image, owner, claim)
+            if outcome.is_new:
+                await restoring.see_to(self._objects, image, payload)
+            return outcome
 
     async def _verified(self, upload: Upload, payload: Payload) -> Image:
         new = NewImage(payload=payload, **{name: getattr(upload, name) for name in Details.__struct_fields__})
@@ -152,6 +194,8 @@ class UploadService:
         )
         if errors:
             raise UploadMismatch("; ".join(f"{e.field} {e.message}" for e in errors), errors=errors)
+        if upload.version is not None and upload.updated_at is not None:
+            return msgspec.structs.replace(image, version=upload.version, updated_at=upload.updated_at)
         return image
 
     async def _commit(self, upload: Upload, image: Image, owner: str | None, claim: Claim | None) -> Outcome:
@@ -164,6 +208,8 @@ class UploadService:
             # Cancelled, or at its end: nobody can commit it any more, so what is not committed never will be.
             if now is None and await self._repository.get(upload.image_id) is None:
                 await self._discard(upload)
+            if now and not now.completed:  # cancelled, and declared anew for other bytes
+                raise UploadChanged("The upload was declared anew with other bytes.") from None
             return await self._completed(upload.image_id, now, owner, claim)
         await discard(self._objects, incoming_key(upload))
         if committed.image_id != image.image_id:

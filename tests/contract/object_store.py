@@ -102,6 +102,25 @@ class ObjectStoreContract[Place](ABC):
         assert list(await listed(objects, "originals/")) == [KEY]
         assert await read(objects, KEY, 0, len(data)) == data
 
+    @pytest.mark.parametrize("size", [1, PART + 1])
+    async def test_create_stores_what_is_not_there(self, objects: ObjectStore, place: Place, size: int) -> None:
+        """Byte for byte; and what is there stays as it is."""
+        data = some_bytes(size)
+        assert await create(objects, KEY, Payload.of(data)) is True
+        assert self.stored(place) == {KEY: data}
+        for other in (Payload.of(data), Payload.of(b"other"), spooled(some_bytes(PART + 2))):
+            assert await create(objects, KEY, other) is False
+        assert self.stored(place) == {KEY: data}
+        await objects.delete(KEY)
+        assert await create(objects, KEY, Payload.of(b"other")) is True
+        assert self.stored(place) == {KEY: b"other"}
+
+    async def test_of_ten_that_create_an_object_at_once_one_does(self, objects: ObjectStore, place: Place) -> None:
+        data = [some_bytes(70_000 + number) for number in range(10)]
+        created = await asyncio.gather(*(create(objects, KEY, Payload.of(each)) for each in data))
+        assert sorted(created) == [False] * 9 + [True]
+        assert self.stored(place) == {KEY: data[created.index(True)]}
+
     async def test_a_failed_put_leaves_nothing(self, objects: ObjectStore, place: Place) -> None:
         """If the payload can't be read to its end, nothing is visible, nor any part left in the store."""
         size = 2 * PART + 1
@@ -428,6 +447,11 @@ def open_files() -> set[tuple[str, str]]:
 async def put(objects: ObjectStore, key: str, payload: Payload) -> None:
     with closing(payload):
         await objects.put(key, payload, content_type=JPEG)
+
+
+async def create(objects: ObjectStore, key: str, payload: Payload) -> bool:
+    with closing(payload):
+        return await objects.create(key, payload, content_type=JPEG)
 
 
 async def listed(objects: ObjectStore, prefix: str) -> dict[str, ObjectInfo]:

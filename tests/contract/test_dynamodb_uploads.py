@@ -10,7 +10,7 @@ import pytest
 
 from src.models.claim import Outcome
 from src.models.page import ImageQuery, Page
-from src.models.upload import KEPT, Upload
+from src.models.upload import FORM_LIFE, KEPT, Upload
 from src.models.usage import Quota, Usage
 from src.repositories import dynamodb_client
 from src.repositories.dynamodb_audit import DynamoDbAudit
@@ -62,12 +62,12 @@ async def test_an_upload_is_written_as_the_data_model_says(stores: Stores, place
     """One item, whose end TTL knows: whole seconds since 1970, as a number. What changes has its own attributes."""
     upload = make_upload(sha256=ONE)
     await stores.uploads.declare(upload)
-    moment = int(upload.image_id.replace("-", "")[:12], 16) / 1000
+    end = upload.expires_at - FORM_LIFE + KEPT
     item = {
         "pk": {"S": f"upload#{upload.image_id}"},
         "sk": {"S": "upload"},
         "upload": {"B": msgspec.msgpack.encode(upload)},
-        "expires_at": {"N": str(int(moment + KEPT.total_seconds()))},
+        "expires_at": {"N": str(int(end.timestamp()))},
         "sha256": {"S": ONE},
     }
     assert place.contents() == [item]
@@ -266,7 +266,8 @@ async def test_no_expression_names_a_reserved_word(place: Place) -> None:
     noting = stores_of(table)
     claim, upload = make_claim(), make_upload()
     await noting.claims.take(claim)
-    await noting.uploads.declare(upload, claim=claim)
+    await noting.uploads.declare(msgspec.structs.replace(upload, size=1))
+    await noting.uploads.declare(upload, replaces=msgspec.structs.replace(upload, size=1), claim=claim)
     await noting.uploads.pin(upload.image_id, ONE)
     image = image_of(upload, sha256=ONE)
     await noting.images.add(image, completes=True, return_duplicate=True, claim=claim)

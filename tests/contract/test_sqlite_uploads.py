@@ -12,9 +12,8 @@ from src.repositories.sqlite_images import SqliteImageRepository
 from src.repositories.sqlite_uploads import SqliteUploadRepository
 from tests.contract.claim_repository import RESULT, ClaimRepositoryContract, expired, with_result
 from tests.contract.upload_repository import ONE, UploadRepositoryContract
-from tests.support.images import id_at
 from tests.support.sqlite import contents
-from tests.support.stores import MINUTE, SECOND, Stores, StoresContract, make_claim, make_upload, this_second
+from tests.support.stores import MINUTE, SECOND, Stores, StoresContract, make_claim, upload_of_age
 
 pytestmark = pytest.mark.anyio
 
@@ -37,9 +36,8 @@ class OnSqlite(StoresContract[Path]):
 class TestSqliteUploads(OnSqlite, UploadRepositoryContract[Path]):
     async def test_what_is_no_longer_kept_is_removed(self, stores: Stores, place: Path) -> None:
         """And returned as it last was; what is kept stays."""
-        now = this_second()
         ages = (KEPT + MINUTE, KEPT + SECOND, KEPT - MINUTE, MINUTE)
-        old, older, young, younger = (make_upload(image_id=id_at(now - age)) for age in ages)
+        old, older, young, younger = (upload_of_age(age) for age in ages)
         for upload in (young, old, younger, older):
             await stores.uploads.declare(upload)
         await stores.uploads.pin(young.image_id, ONE)

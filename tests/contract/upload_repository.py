@@ -6,16 +6,23 @@ from collections import Counter
 import msgspec
 import pytest
 
-from src.common.errors import StoreFailed
 from src.common.ids import new_id
 from src.models.image import Image
 from src.models.page import ImageQuery, Page
 from src.models.upload import KEPT, Upload
 from src.models.usage import Usage
-from src.repositories.ports import UploadNotOpen
+from src.repositories.ports import UploadExists, UploadNotOpen
 from tests.contract.image_repository import tag_counts
 from tests.support.images import id_at, make_image
-from tests.support.stores import MINUTE, SECOND, Stores, StoresContract, make_upload, this_second
+from tests.support.stores import (
+    MINUTE,
+    SECOND,
+    Stores,
+    StoresContract,
+    make_upload,
+    this_second,
+    upload_of_age,
+)
 
 FULLEST = make_upload(
     content_type="image/webp",
@@ -44,7 +51,7 @@ async def result_of(*calls: object) -> list[object]:
 async def not_open(stores: Stores, state: str) -> Upload:
     """Return an upload that can't be completed, because of its state."""
     age = KEPT + SECOND if state == "expired" else SECOND
-    upload = make_upload(image_id=id_at(this_second() - age))
+    upload = upload_of_age(age)
     if state != "never declared":
         await stores.uploads.declare(upload)
     if state == "cancelled":
@@ -98,9 +105,78 @@ class UploadRepositoryContract[Place](StoresContract[Place]):
         upload = make_upload()
         await stores.uploads.declare(upload)
         before = self.contents(place)
-        with pytest.raises(StoreFailed):
+        with pytest.raises(UploadExists):
             await stores.uploads.declare(make_upload(image_id=upload.image_id, size=1))
         assert self.contents(place) == before
+
+    # Declared again
+
+    @pytest.mark.parametrize("state", [*STATES, "open", "pinned"])
+    async def test_an_upload_is_replaced_by_who_knows_it(self, stores: Stores, others: Stores, state: str) -> None:
+        """Whatever became of it: what is declared then is all there is, and open."""
+        upload = await not_open(stores, state)
+        if state == "pinned":
+            await stores.uploads.pin(upload.image_id, ONE)
+        known = await stores.uploads.get(upload.image_id)
+        assert (known is None) is (state in ("never declared", "cancelled", "expired"))
+        new = make_upload(image_id=upload.image_id, size=1, sha256=TWO)
+        await others.uploads.declare(new, replaces=known)
+        assert await stores.uploads.get(upload.image_id) == new
+        assert await stores.uploads.pin(upload.image_id, ONE) is False
+        assert await stores.uploads.pin(upload.image_id, TWO) is True
+
+    async def test_only_what_is_known_is_replaced(self, stores: Stores, place: Place) -> None:
+        """Not what has been declared, pinned, completed or cancelled since it was read."""
+        first = make_upload()
+        again = make_upload(image_id=first.image_id, size=1)
+
+        async def is_refused(replaces: Upload | None) -> None:
+            before = self.contents(place)
+            with pytest.raises(UploadExists):
+                await stores.uploads.declare(again, replaces=replaces)
+            assert self.contents(place) == before
+
+        await is_refused(first)
+        await stores.uploads.declare(first)
+        await is_refused(None)
+        await stores.uploads.pin(first.image_id, ONE)
+        pinned = msgspec.structs.replace(first, sha256=ONE)
+        for wrong in (None, first, again, msgspec.structs.replace(pinned, sha256=TWO)):
+            await is_refused(wrong)
+        await stores.images.add(image_of(first, sha256=ONE), completes=True)
+        await is_refused(pinned)
+        await stores.uploads.declare(again, replaces=msgspec.structs.replace(pinned, completed=first.image_id))
+        await stores.uploads.cancel(first.image_id)
+        await is_refused(again)
+
+    async def test_of_ten_that_declare_an_id_at_once_one_does(self, stores: Stores, others: Stores) -> None:
+        """For the first time, and in place of another one."""
+        known: Upload | None = None
+        for size in (1, 101):
+            both = (stores.uploads, others.uploads)
+            uploads = [make_upload(image_id=FULLEST.image_id, size=size + number) for number in range(10)]
+            results = await result_of(
+                *(both[i % 2].declare(upload, replaces=known) for i, upload in enumerate(uploads))
+            )
+            assert Counter(map(type, results)) == {type(None): 1, UploadExists: 9}
+            known = await stores.uploads.get(FULLEST.image_id)
+            assert known == uploads[results.index(None)]
+
+    async def test_it_ends_a_day_after_it_was_declared(self, stores: Stores) -> None:
+        """However old its id is."""
+        old = id_at(this_second() - 1_000 * KEPT)
+        upload = make_upload(image_id=old)
+        await stores.uploads.declare(upload)
+        assert await stores.uploads.get(old) == upload
+        image = image_of(upload)
+        assert await stores.images.add(image, completes=True) == image
+
+    async def test_what_has_ended_may_still_be_looked_at(self, stores: Stores) -> None:
+        """As long as it is stored: who has begun to complete it may not know yet."""
+        for state in ("expired", "open"):
+            upload = await not_open(stores, state)
+            assert await stores.uploads.get(upload.image_id, ended=True) == upload
+        assert await stores.uploads.get(new_id(), ended=True) is None
 
     # Kept for a day
 
@@ -116,13 +192,13 @@ class UploadRepositoryContract[Place](StoresContract[Place]):
         assert self.contents(place) == before
 
     async def test_within_the_day_it_is_open(self, stores: Stores) -> None:
-        uploads = [make_upload(image_id=id_at(this_second() - KEPT + MINUTE)) for _ in range(2)]
+        uploads = [upload_of_age(KEPT - MINUTE) for _ in range(2)]
         for upload in uploads:
             await stores.uploads.declare(upload)
             assert await stores.uploads.get(upload.image_id) == upload
             assert await stores.uploads.pin(upload.image_id, ONE) is True
         assert await stores.uploads.cancel(uploads[0].image_id) is True
-        image = image_of(uploads[1])
+        image = image_of(uploads[1], sha256=ONE)
         assert await stores.images.add(image, completes=True) == image
 
     # Pinned
@@ -221,6 +297,19 @@ class UploadRepositoryContract[Place](StoresContract[Place]):
         before = self.contents(place)
         with pytest.raises(UploadNotOpen):
             await stores.images.add(image_of(upload), completes=True, return_duplicate=return_duplicate)
+        assert self.contents(place) == before
+
+    @pytest.mark.parametrize("return_duplicate", [False, True], ids=["store", "return"])
+    async def test_an_upload_of_other_bytes_is_not_completed(
+        self, stores: Stores, place: Place, return_duplicate: bool
+    ) -> None:
+        """As it is when it was cancelled and declared anew since its bytes were looked at."""
+        upload = make_upload(sha256=ONE)
+        await stores.uploads.declare(upload)
+        before = self.contents(place)
+        image = image_of(upload, sha256=TWO)
+        with pytest.raises(UploadNotOpen):
+            await stores.images.add(image, completes=True, return_duplicate=return_duplicate)
         assert self.contents(place) == before
 
     async def test_a_duplicate_completes_no_upload_that_is_not_open(self, stores: Stores, place: Place) -> None:

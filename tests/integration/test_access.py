@@ -11,6 +11,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
+from src.common.ids import new_id
 from src.handlers.admission import guard_of
 from src.handlers.app import OBJECT_ROUTES, ROUTES
 from src.handlers.gallery import files_version
@@ -127,6 +128,9 @@ REQUESTS: Mapping[str, Callable[[Home], Awaitable[Call]]] = {
     "`DELETE /images/o`": lambda home: _of_image(home, "DELETE"),
     "`POST /images/delete`": lambda home: _deletion(home),
     "`POST /uploads`": lambda _: _plain(Call("POST", "/uploads", {"json": declaration()})),
+    "`POST /uploads` with an `image_id`": lambda _: _plain(
+        Call("POST", "/uploads", {"json": declaration(image_id=new_id())})
+    ),
     "`GET /uploads/o`": lambda home: _of_upload(home, "GET"),
     "`POST /uploads/o/complete`": lambda home: _of_upload(home, "POST", "/complete"),
     "`DELETE /uploads/o`": lambda home: _of_upload(home, "DELETE"),

@@ -7,9 +7,7 @@ import hashlib
 import json
 import os
 import sqlite3
-import struct
 import time
-import zlib
 from collections.abc import Callable
 from contextlib import closing
 from threading import Event
@@ -24,7 +22,7 @@ from src.common.errors import OutcomeUnknown, StoreFailed, StoreUnavailable
 from src.common.ids import created_at, is_id, new_id
 from src.models.upload import FORM_LIFE
 from tests.support.api import assert_nothing_stored, assert_problem, raw, stored_files, uploaded
-from tests.support.pictures import ENCODERS, noise, picture, png_bomb, turned
+from tests.support.pictures import ENCODERS, noise, padded, picture, png_bomb, turned
 from tests.support.uploads import (
     DATA,
     SHA256,
@@ -50,13 +48,6 @@ FIELDS: dict[str, Any] = {
     "on_duplicate": "store",
 }
 OTHER = picture("png", color=(1, 2, 3))
-
-
-def padded(data: bytes, size: int) -> bytes:
-    """Return a PNG of this size to the byte, by a comment before its end."""
-    comment = b"tEXt" + b"c\0" + bytes(size - len(data) - 14).replace(b"\0", b"x")
-    chunk = struct.pack(">I", len(comment) - 4) + comment + struct.pack(">I", zlib.crc32(comment))
-    return data[:-12] + chunk + data[-12:]
 
 
 # Two pictures of the same size that are not the same.

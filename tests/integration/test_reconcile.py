@@ -309,9 +309,9 @@ async def test_an_upload_that_is_completed_between_two_looks(home: Home, monkeyp
     calls = 0
 
     def completing(get: Any) -> Any:
-        async def get_and_complete(image_id: str) -> Any:
+        async def get_and_complete(image_id: str, **options: Any) -> Any:
             nonlocal calls
-            found = await get(image_id)
+            found = await get(image_id, **options)
             calls += 1
             if calls == 1:
                 monkeypatch.undo()

@@ -2,7 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 type When = Literal["before", "after"]
@@ -72,3 +73,22 @@ class Faulty:
                 await fault.strike()
 
         return iterate
+
+
+@asynccontextmanager
+async def held_at(target: Any, name: str, call: Callable[[], Awaitable[Any]]) -> AsyncIterator[asyncio.Task[Any]]:
+    """Begin a call and hold it at a method of `target`, which others pass; it goes on when the context ends."""
+    method, reached, go_on = getattr(target, name), asyncio.Event(), asyncio.Event()
+
+    async def held(*arguments: Any, **options: Any) -> Any:
+        if not reached.is_set():
+            reached.set()
+            await go_on.wait()
+        return await method(*arguments, **options)
+
+    setattr(target, name, held)
+    task = asyncio.ensure_future(call())
+    await reached.wait()
+    yield task
+    go_on.set()
+    await asyncio.wait([task])

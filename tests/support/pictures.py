@@ -75,6 +75,13 @@ def png_bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
+def padded(data: bytes, size: int) -> bytes:
+    """Return a PNG of this size to the byte, by a comment before its end."""
+    comment = b"tEXt" + b"c\0" + bytes(size - len(data) - 14).replace(b"\0", b"x")
+    chunk = struct.pack(">I", len(comment) - 4) + comment + struct.pack(">I", zlib.crc32(comment))
+    return data[:-12] + chunk + data[-12:]
+
+
 def tiff_of(sizes: Sequence[tuple[int, int]]) -> bytes:
     """Return a TIFF with a black page of each size, which all share the same bytes; made in no time."""
     pixels = bytes(max(width * height for width, height in sizes))

@@ -10,8 +10,9 @@ import pytest
 
 from src.common.ids import new_id
 from src.models.claim import Claim
-from src.models.upload import Upload
+from src.models.upload import FORM_LIFE, Upload
 from src.repositories.ports import ClaimRepository, ImageRepository, UploadRepository
+from tests.support.images import id_at
 
 DAY = dt.timedelta(days=1)
 MINUTE = dt.timedelta(minutes=1)
@@ -63,6 +64,12 @@ def make_upload(**overrides: Any) -> Upload:
         "expires_at": this_second() + 60 * MINUTE,
     }
     return Upload(**values | overrides)
+
+
+def upload_of_age(age: dt.timedelta, **overrides: Any) -> Upload:
+    """Return an upload as it would have been declared some time ago."""
+    moment = this_second() - age
+    return make_upload(image_id=id_at(moment), expires_at=moment + FORM_LIFE, **overrides)
 
 
 def make_claim(**overrides: Any) -> Claim:
