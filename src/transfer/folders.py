@@ -115,7 +115,7 @@ def _upload(client: Client, found: Found, options: FolderOptions) -> Callable[[]
             image = client.upload(
                 found.path, user_id=options.user_id, tags=options.tags_of(found), on_duplicate="return"
             )
-        except (ServiceError, OSError) as error:
+        except (ServiceError, OSError, ValueError) as error:
             return refused(found.name, found.size, error)
         status = "uploaded" if image.is_new else "present"
         return Result(path=found.name, status=status, size=found.size, image_id=image.image_id)  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ def _one(client: Client, archive: Archive, record: Image | str, *, as_new: bool)
         return msgspec.structs.replace(result, status="restored" if image.is_new else "present")
     except ImageExists:
         return _compared(client, record, result)
-    except (ServiceError, OSError) as error:
+    except (ServiceError, OSError, ValueError) as error:
         return msgspec.structs.replace(refused(result.path, record.size, error), image_id=record.image_id)
 
 

@@ -46,10 +46,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str | None = None
 
 
-def refused(path: str, size: int, error: ServiceError | OSError) -> Result:
+def refused(path: str, size: int, error: ServiceError | OSError | ValueError) -> Result:
     """Return what came of a file that was refused. Raises the error once more if all others would meet it too."""
     if isinstance(error, OSError):
         return Result(path=path, status="refused", size=size, code="unreadable", detail=error.strerror or str(error))
+    if isinstance(error, ValueError):  # it changed while it was read, or is not what its record says
+        return Result(path=path, status="refused", size=size, code="changed", detail=str(error))
     if isinstance(error, _FOR_ALL) or (isinstance(error, UnexpectedAnswer) and (error.status or 0) >= 500):
         raise error
     return Result(path=path, status="refused", size=size, code=error.code, detail=error.detail)

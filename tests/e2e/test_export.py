@@ -203,9 +203,10 @@ def test_files_that_are_not_as_they_were(home: Home) -> None:
     path.parent.mkdir(exist_ok=True)  # both may have been in it
     path.write_bytes(noise(6, 6))
     done = home.import_("--json")
+    assert done.code == 1
     codes = {result["image_id"]: result.get("code") for result in done.objects()[:-1]}
     assert codes[one["image_id"]] == "unreadable"
-    assert codes[two["image_id"]] in ("upload_mismatch", "unreadable")
+    assert codes[two["image_id"]] in ("changed", "unreadable")
     assert home.server.http.get(f"/images/{two['image_id']}").status_code == 404
 
 
