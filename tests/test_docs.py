@@ -1,14 +1,10 @@
-"""What the README says is so: its tables are compared with the code, its walk is walked."""
+"""What the README says is so: its tables are compared with the code, as are the other pages."""
 
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from scripts import reference
 from src.common import errors
 from src.common.config import VARIABLES
 from src.common.errors import ServiceError
@@ -16,23 +12,9 @@ from src.handlers.app import OBJECT_ROUTES, ROUTES
 from src.handlers.fields import UploadFields
 from src.handlers.problems import status_of
 from src.handlers.queries import ContentParameters, ImageParameters, ListParameters, TagParameters, UsageParameters
-from tests.support.pictures import picture
-from tests.support.server import ROOT, Server
-from tests.support.tokens import SECRET
+from tests.support.server import ROOT
 
 README = (ROOT / "README.md").read_text()
-CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
-ID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
-# What differs from one run to the next, in the order in which it is replaced.
-VARYING = (
-    (re.compile(ID), "ID"),
-    (re.compile(r"(originals|incoming)/\w\w/"), r"\1/XX/"),
-    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "TIME"),
-    (re.compile(r'"request_id":"[0-9a-f]{32}"'), '"request_id":"REQUEST"'),
-    (re.compile(r"X-Amz-Signature=[0-9a-f]+…?"), "X-Amz-Signature=SIGNATURE"),
-    # The picture is not the README's, so what is measured of its bytes differs.
-    (re.compile(r'"(size|color|placeholder|sha256)":("[^"]*"|\d+)'), r'"\1":MEASURED'),
-)
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -100,56 +82,9 @@ def test_every_error_code_is_documented_with_its_status() -> None:
     assert {tuple(row) for row in rows("### Errors")} == expected
 
 
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
-    with Server(tmp_path / "data") as server:
-        yield server
-
-
-def test_the_walk_is_as_it_was_written_down(own_server: Server, tmp_path: Path) -> None:
-    """Every command of the README's walk runs, and prints what stands there."""
-    assert walk("## A walk through it", "### Renditions", own_server, tmp_path) > 8
-
-
-def test_the_walk_with_a_token(tmp_path: Path) -> None:
-    secret = {"AUTH_SECRET": SECRET}
-    with Server(tmp_path / "data", environment=secret) as server:
-        assert walk("### Access", "### Errors", server, tmp_path, **secret) == 3
-
-
-def walk(start: str, end: str, server: Server, directory: Path, **environment: str) -> int:
-    """Run the commands between two headings, compare what they print, and return how many there were."""
-    (directory / "cat.jpg").write_bytes(picture("jpeg", 350, 206))
-    commands = "".join(CONSOLE.findall(README.partition(start)[2].partition(end)[0]))
-    steps = [step.partition("\n") for step in commands.split("$ ", 1)[1].split("\n$ ")]
-    script = "\n".join(f"{command}\nprintf '\\x1e'" for command, _, _ in steps)
-    script = script.replace(".venv/bin/python -m src", f"PYTHONPATH={ROOT} python3 -m src")
-    script = script.replace("http://127.0.0.1:8000", server.url).replace("python3", sys.executable)
-    run = subprocess.run(
-        ["bash", "-c", script],
-        cwd=directory,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert run.returncode == 0, run.stderr
-    printed = run.stdout.replace(server.url, "http://127.0.0.1:8000").split("\x1e")[:-1]
-    for (command, _, expected), got in zip(steps, printed, strict=True):
-        assert matches(expected.strip(), got.strip()), f"$ {command}\nprinted\n{got}\nand not\n{expected}"
-    return len(steps)
-
-
-def matches(expected: str, got: str) -> bool:
-    """Compare two outputs, where `…` in the expected one stands for anything."""
-    for pattern, replacement in VARYING:
-        expected, got = pattern.sub(replacement, expected), pattern.sub(replacement, got)
-    return re.fullmatch(".*".join(re.escape(part) for part in expected.split("…")), got, re.DOTALL) is not None
-
-
-def test_the_walk_can_fail() -> None:
-    assert matches('{"a":"…","b":1}', '{"a":"xyz","b":1}')
-    assert not matches('{"a":"…","b":1}', '{"a":"xyz","b":2}')
+def test_the_reference_is_as_it_is_made() -> None:
+    """If it is not: `.venv/bin/python -m scripts.reference` makes it anew."""
+    assert (ROOT / "docs" / "api.md").read_text() == reference.page()
 
 
 def test_the_tests_that_security_names_exist() -> None:
