@@ -48,7 +48,7 @@ class Block(NamedTuple):
 
     @property
     def first_line(self) -> str:
-        return self.text.partition("\n")[0]
+        return self.text.partition("\n")[0].partition("  #")[0].rstrip()
 
     def steps(self) -> list[Step]:
         """Take a console block apart; a command goes on behind a backslash."""
