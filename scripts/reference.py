@@ -100,11 +100,11 @@ def _contents(operations: list[dict[str, Any]]) -> str:
     lines = ["| | | scope |", "| --- | --- | --- |"]
     for each in operations:
         name = f"{each['method']} {each['path']}"
-        lines.append(f"| [`{name}`](#{_anchor(name)}) | {cell(each['summary'])} | {_scope(each) or 'none'} |")
+        lines.append(f"| [`{name}`](#{anchor(name)}) | {cell(each['summary'])} | {_scope(each) or 'none'} |")
     return "\n".join(lines) + "\n"
 
 
-def _anchor(heading: str) -> str:
+def anchor(heading: str) -> str:
     """Return the anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 

@@ -1,6 +1,8 @@
 """What the README says is so: its tables are compared with the code, as are the other pages."""
 
+import configparser
 import re
+from pathlib import Path
 
 import pytest
 
@@ -15,11 +17,13 @@ from src.handlers.queries import ContentParameters, ImageParameters, ListParamet
 from tests.support.server import ROOT
 
 README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
-def rows(heading: str) -> list[list[str]]:
+def rows(heading: str, page: str = README) -> list[list[str]]:
     """Return the cells of the first table below a heading, without its head."""
-    return table_rows(README.partition(f"{heading}\n")[2])
+    return table_rows(page.partition(f"{heading}\n")[2])
 
 
 def table_rows(text: str) -> list[list[str]]:
@@ -85,6 +89,37 @@ def test_every_error_code_is_documented_with_its_status() -> None:
 def test_the_reference_is_as_it_is_made() -> None:
     """If it is not: `.venv/bin/python -m scripts.reference` makes it anew."""
     assert (ROOT / "docs" / "api.md").read_text() == reference.page()
+
+
+def test_the_layers_are_as_they_are_checked() -> None:
+    """In the page, in its picture and in the README."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / ".importlinter")
+    layers = config["importlinter:contract:layers"]["layers"].split("\n")[1:]
+    each = [name for layer in layers for name in layer.split(" | ")]
+    assert [row[0].strip("`") for row in rows("## Layers", ARCHITECTURE)] == each
+    picture = (ROOT / "docs" / "layers.svg").read_text()
+    places = re.findall(r'<text class="name layer" x="(\d+)" y="(\d+)">(\w+)</text>', picture)
+    drawn: dict[int, list[str]] = {}
+    for _, y, name in sorted(places, key=lambda place: (int(place[1]), int(place[0]))):
+        drawn.setdefault(int(y), []).append(name)
+    assert [" | ".join(names) for names in drawn.values()] == layers
+    assert " → ".join(layers) in README
+
+
+def test_what_the_architecture_names_exists() -> None:
+    named = re.findall(r"`((?:[a-z_]+/)*[a-z_*]+(?:\.py|\.yaml|\.sh))`", ARCHITECTURE)
+    assert len(named) > 20
+    for name in named:
+        assert list(ROOT.glob(f"src/**/{name}")) or list(ROOT.glob(name)), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_headings_lead_there(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([\w./-]*)#([^)]+)\)", page.read_text()):
+        other = page.parent / target if target else page
+        headings = re.findall(r"^#+ (.*)$", other.read_text(), re.MULTILINE)
+        assert anchor in {reference.anchor(heading) for heading in headings}, f"{target}#{anchor}"
 
 
 def test_the_tests_that_security_names_exist() -> None:
