@@ -1,15 +1,12 @@
-"""What the README says is so: its tables are compared with the code, its walk is walked."""
+"""What the README says is so: its tables are compared with the code, as are the other pages."""
 
-import ast
-import os
+import configparser
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from scripts import reference
 from src import AsyncClient, Client
 from src.common import errors
 from src.common.config import VARIABLES
@@ -18,31 +15,16 @@ from src.handlers.app import OBJECT_ROUTES, ROUTES
 from src.handlers.fields import UploadFields
 from src.handlers.problems import status_of
 from src.handlers.queries import ContentParameters, ImageParameters, ListParameters, TagParameters, UsageParameters
-from tests.support.pictures import picture
-from tests.support.server import ROOT, Server
-from tests.support.tokens import SECRET
+from tests.support.server import ROOT
 
 README = (ROOT / "README.md").read_text()
-CLIENT = (ROOT / "docs" / "client.md").read_text()
-PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-SHOWN = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
-CONSOLE = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
-ID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
-# What differs from one run to the next, in the order in which it is replaced.
-VARYING = (
-    (re.compile(ID), "ID"),
-    (re.compile(r"(originals|incoming)/\w\w/"), r"\1/XX/"),
-    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "TIME"),
-    (re.compile(r'"request_id":"[0-9a-f]{32}"'), '"request_id":"REQUEST"'),
-    (re.compile(r"X-Amz-Signature=[0-9a-f]+…?"), "X-Amz-Signature=SIGNATURE"),
-    # The picture is not the README's, so what is measured of its bytes differs.
-    (re.compile(r'"(size|color|placeholder|sha256)":("[^"]*"|\d+)'), r'"\1":MEASURED'),
-)
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
-def rows(heading: str) -> list[list[str]]:
+def rows(heading: str, page: str = README) -> list[list[str]]:
     """Return the cells of the first table below a heading, without its head."""
-    return table_rows(README.partition(f"{heading}\n")[2])
+    return table_rows(page.partition(f"{heading}\n")[2])
 
 
 def table_rows(text: str) -> list[list[str]]:
@@ -105,75 +87,8 @@ def test_every_error_code_is_documented_with_its_status() -> None:
     assert {tuple(row) for row in rows("### Errors")} == expected
 
 
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
-    with Server(tmp_path / "data") as server:
-        yield server
-
-
-def test_the_walk_is_as_it_was_written_down(own_server: Server, tmp_path: Path) -> None:
-    """Every command of the README's walk runs, and prints what stands there."""
-    assert walk("## A walk through it", "### Renditions", own_server, tmp_path) > 8
-
-
-def test_the_walk_with_a_token(tmp_path: Path) -> None:
-    secret = {"AUTH_SECRET": SECRET}
-    with Server(tmp_path / "data", environment=secret) as server:
-        assert walk("### Access", "### Errors", server, tmp_path, **secret) == 3
-
-
-def walk(start: str, end: str, server: Server, directory: Path, **environment: str) -> int:
-    """Run the commands between two headings, compare what they print, and return how many there were."""
-    (directory / "cat.jpg").write_bytes(picture("jpeg", 350, 206))
-    commands = "".join(CONSOLE.findall(README.partition(start)[2].partition(end)[0]))
-    steps = [step.partition("\n") for step in commands.split("$ ", 1)[1].split("\n$ ")]
-    script = "\n".join(f"{command}\nprintf '\\x1e'" for command, _, _ in steps)
-    script = script.replace(".venv/bin/python -m src", f"PYTHONPATH={ROOT} python3 -m src")
-    script = script.replace("http://127.0.0.1:8000", server.url).replace("python3", sys.executable)
-    run = subprocess.run(
-        ["bash", "-c", script],
-        cwd=directory,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert run.returncode == 0, run.stderr
-    printed = run.stdout.replace(server.url, "http://127.0.0.1:8000").split("\x1e")[:-1]
-    for (command, _, expected), got in zip(steps, printed, strict=True):
-        assert matches(expected.strip(), got.strip()), f"$ {command}\nprinted\n{got}\nand not\n{expected}"
-    return len(steps)
-
-
-def matches(expected: str, got: str) -> bool:
-    """Compare two outputs, where `…` in the expected one stands for anything."""
-    for pattern, replacement in VARYING:
-        expected, got = pattern.sub(replacement, expected), pattern.sub(replacement, got)
-    return re.fullmatch(".*".join(re.escape(part) for part in expected.split("…")), got, re.DOTALL) is not None
-
-
-def test_the_examples_in_python_print_what_stands_there(
-    own_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "cat.jpg").write_bytes(picture("jpeg", 350, 206))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("IMAGE_SERVICE_URL", own_server.url)
-    monkeypatch.delenv("IMAGE_SERVICE_TOKEN", raising=False)
-    names: dict[str, object] = {}
-    blocks = [*PYTHON.findall(README), *PYTHON.findall(CLIENT)]
-    assert len(blocks) > 4
-    for block in blocks:
-        assert len(SHOWN.findall(block)) == sum(
-            isinstance(node, ast.Call) and ast.unparse(node.func) == "print" for node in ast.walk(ast.parse(block))
-        )
-        code = block.replace("image_service", "src").replace("http://127.0.0.1:8000", own_server.url)
-        exec(compile(code, "an example", "exec"), names)
-        printed = capsys.readouterr().out.replace(own_server.url, "http://127.0.0.1:8000")
-        assert matches("\n".join(SHOWN.findall(block)), printed.strip())
-
-
 def test_every_method_of_the_clients_is_documented() -> None:
-    table = table_rows(CLIENT.partition("## Methods\n")[2])
+    table = rows("## Methods", (ROOT / "docs" / "client.md").read_text())
     documented = {name for method, _ in table for name in re.findall(r"`(\w+)\(", method)}
     assert documented == {name for name in vars(Client) if not name.startswith("_")}
     asynchronous = {name for name in vars(AsyncClient) if not name.startswith("_")}
@@ -181,9 +96,40 @@ def test_every_method_of_the_clients_is_documented() -> None:
     assert all(vars(Client)[name].__doc__ for name in documented)
 
 
-def test_the_walk_can_fail() -> None:
-    assert matches('{"a":"…","b":1}', '{"a":"xyz","b":1}')
-    assert not matches('{"a":"…","b":1}', '{"a":"xyz","b":2}')
+def test_the_reference_is_as_it_is_made() -> None:
+    """If it is not: `.venv/bin/python -m scripts.reference` makes it anew."""
+    assert (ROOT / "docs" / "api.md").read_text() == reference.page()
+
+
+def test_the_layers_are_as_they_are_checked() -> None:
+    """In the page, in its picture and in the README."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / ".importlinter")
+    layers = config["importlinter:contract:layers"]["layers"].split("\n")[1:]
+    each = [name for layer in layers for name in layer.split(" | ")]
+    assert [row[0].strip("`") for row in rows("## Layers", ARCHITECTURE)] == each
+    picture = (ROOT / "docs" / "layers.svg").read_text()
+    places = re.findall(r'<text class="name layer" x="(\d+)" y="(\d+)">(\w+)</text>', picture)
+    drawn: dict[int, list[str]] = {}
+    for _, y, name in sorted(places, key=lambda place: (int(place[1]), int(place[0]))):
+        drawn.setdefault(int(y), []).append(name)
+    assert [" | ".join(names) for names in drawn.values()] == layers
+    assert " → ".join(layers) in README
+
+
+def test_what_the_architecture_names_exists() -> None:
+    named = re.findall(r"`((?:[a-z_]+/)*[a-z_*]+(?:\.py|\.yaml|\.sh))`", ARCHITECTURE)
+    assert len(named) > 20
+    for name in named:
+        assert list(ROOT.glob(f"src/**/{name}")) or list(ROOT.glob(name)), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_headings_lead_there(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([\w./-]*)#([^)]+)\)", page.read_text()):
+        other = page.parent / target if target else page
+        headings = re.findall(r"^#+ (.*)$", other.read_text(), re.MULTILINE)
+        assert anchor in {reference.anchor(heading) for heading in headings}, f"{target}#{anchor}"
 
 
 def test_the_tests_that_security_names_exist() -> None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import click
 
@@ -42,7 +43,7 @@ def told() -> Iterator[None]:
         end(CONFIGURATION, f"{where}{error.strerror or error}")
 
 
-def end(code: int, words: str) -> None:
+def end(code: int, words: str) -> NoReturn:
     click.echo(f"image-service: {words}", err=True)
     sys.exit(code)
 

@@ -2,17 +2,19 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..client import Client
+from ..models.image import Image
 from ..transfer.archives import Archive, NotAnExport
 from ..transfer.exporting import export as exported
 from ..transfer.folders import FolderOptions, import_pictures, scan
-from ..transfer.restoring import restore
+from ..transfer.restoring import import_as_new, restore
 from ..transfer.results import MOVED, Result
 from .exits import CONFIGURATION, INCOMPLETE, end
 from .options import calls_service, filters, owner, query_of
@@ -41,11 +43,12 @@ _jobs = click.option(
 @click.option("--tag", "tags", multiple=True, help="For all of them. May be given several times.")
 @click.option("--tags-from-folders", is_flag=True, help="The names of the folders that a file is in become tags, too.")
 @click.option("--as-new", is_flag=True, help="Of an export: new images with new ids, instead of those that they were.")
+@click.option("--replace", is_flag=True, help="Of an export: images that have changed become what they were.")
 @click.option("--dry-run", is_flag=True, help="Only tell what is missing.")
 @_jobs
 @calls_service
 def import_(
-    *, client: Client, printer: Printer, folder: Path, jobs: int, as_new: bool, dry_run: bool, **options: Any
+    *, client: Client, printer: Printer, folder: Path, jobs: int, as_new: bool, replace: bool, **options: Any
 ) -> None:
     """Upload all pictures in FOLDER and below it that are not there yet.
 
@@ -60,14 +63,17 @@ def import_(
     image-service import ~/Pictures --tags-from-folders --user alice
     image-service import backup --url https://images.example.com
     """
-    if Archive.is_at(folder):
-        if options["tags"] or options["tags_from_folders"] or options["user_id"] or dry_run:
-            raise click.UsageError("this folder is an export, which says all that itself: only --as-new can be told")
-        _import_export(client, printer, Archive(folder), as_new=as_new, jobs=jobs)
-    elif as_new:
-        raise click.UsageError("--as-new is for an export, and this folder is none")
+    if not Archive.is_at(folder):
+        if as_new or replace:
+            raise click.UsageError("--as-new and --replace are for an export, and this folder is none")
+        _import_folder(client, printer, folder, FolderOptions(jobs=jobs, **options))
+        return
+    if any(options.values()) or (as_new and replace):
+        raise click.UsageError("this folder is an export, which says all itself: it takes --as-new or --replace")
+    if as_new:
+        _import_export(printer, Archive(folder), partial(import_as_new, client, jobs=jobs))
     else:
-        _import_folder(client, printer, folder, FolderOptions(jobs=jobs, dry_run=dry_run, **options))
+        _import_export(printer, Archive(folder), partial(restore, client, replace=replace, jobs=jobs))
 
 
 def _import_folder(client: Client, printer: Printer, folder: Path, options: FolderOptions) -> None:
@@ -80,15 +86,17 @@ def _import_folder(client: Client, printer: Printer, folder: Path, options: Fold
     report.finish()
 
 
-def _import_export(client: Client, printer: Printer, archive: Archive, *, as_new: bool, jobs: int) -> None:
+def _import_export(
+    printer: Printer, archive: Archive, run: Callable[[Archive, list[Image | str]], Iterator[Result]]
+) -> None:
     try:
         records = list(archive.records())
-        sizes = [record.size for record in records if not isinstance(record, str)]
-        with bar(files=len(records), size=sum(sizes)) as progress:
-            report = _Report(printer, progress)
-            report.run(restore(client, archive, records, as_new=as_new, jobs=jobs))
     except NotAnExport as error:
         end(CONFIGURATION, str(error))
+    sizes = [record.size for record in records if not isinstance(record, str)]
+    with bar(files=len(records), size=sum(sizes)) as progress:
+        report = _Report(printer, progress)
+        report.run(run(archive, records))
     report.finish()
 
 

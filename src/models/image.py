@@ -49,22 +49,22 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
 class Image(msgspec.Struct, frozen=True, kw_only=True):
     """The record of an image. It exists if and only if this does."""
 
-    image_id: str
-    user_id: str
-    filename: str
-    content_type: str
-    size: int
-    width: int
-    height: int
-    frames: int
+    image_id: Annotated[str, msgspec.Meta(description="A UUID; later ones are of later images.")]
+    user_id: Annotated[str, msgspec.Meta(description="The owner.")]
+    filename: Annotated[str, msgspec.Meta(description="The name that a download gets.")]
+    content_type: Annotated[str, msgspec.Meta(description="Of the bytes, whatever name and header said.")]
+    size: Annotated[int, msgspec.Meta(description="Bytes.")]
+    width: Annotated[int, msgspec.Meta(description="Pixels, as displayed.")]
+    height: Annotated[int, msgspec.Meta(description="Pixels, as displayed.")]
+    frames: Annotated[int, msgspec.Meta(description="More than one in an animation, or a TIFF of several pages.")]
     tags: tuple[str, ...]
     description: str
-    sha256: str
-    color: str
-    placeholder: str
+    sha256: Annotated[str, msgspec.Meta(description="Of the bytes, in hex.")]
+    color: Annotated[str, msgspec.Meta(description="The dominant one, `#rrggbb`.")]
+    placeholder: Annotated[str, msgspec.Meta(description="A tiny WebP, as a data URI.")]
     created_at: Moment
     updated_at: Moment
-    version: int
+    version: Annotated[int, msgspec.Meta(description="Counts the changes.")]
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True):

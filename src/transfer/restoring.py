@@ -1,6 +1,6 @@
 """Importing an export: every image as it was, with its id, owner, times and version."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import msgspec
@@ -8,64 +8,68 @@ import msgspec
 from ..client import Client
 from ..common.errors import ImageExists, ServiceError
 from ..models.image import Image
-from .archives import Archive
+from .archives import METADATA, Archive
 from .parallel import in_order
 from .results import Result, refused
 
 # What is measured of the bytes: another version may measure in another way.
 _MEASURED = frozenset({"width", "height", "frames", "color", "placeholder"})
+_COMPARED = tuple(name for name in Image.__struct_fields__ if name not in _MEASURED)
 
 
 def restore(
-    client: Client, archive: Archive, records: Iterable[Image | str], *, as_new: bool = False, jobs: int
+    client: Client, archive: Archive, records: Iterable[Image | str], *, replace: bool = False, jobs: int
 ) -> Iterator[Result]:
     """Upload the images that are not there yet, and yield what came of each, in order.
 
-    With `as_new` they get ids and times of their own, as in any upload, unless their owner has the same bytes already.
-    Raises the ServiceError that all further images would meet.
+    One that is there and is another one by now stays as it is, or is replaced. Raises the ServiceError that all
+    further images would meet.
     """
-    yield from in_order(partial(_one, client, archive, as_new=as_new), records, jobs=jobs)
 
-
-def _one(client: Client, archive: Archive, record: Image | str, *, as_new: bool) -> Result:
-    if isinstance(record, str):
-        return Result(path="metadata.jsonl", status="refused", code="invalid_record", detail=record)
-    path = archive.path_of(record)
-    result = Result(
-        path=path.relative_to(archive.root).as_posix(), status="present", size=record.size, image_id=record.image_id
-    )
-    try:
-        if as_new:
-            image = client.upload(
-                path,
-                user_id=record.user_id,
-                filename=record.filename,
-                tags=record.tags,
-                description=record.description,
-                on_duplicate="return",
-            )
-            status = "uploaded" if image.is_new else "present"
-            return msgspec.structs.replace(result, status=status, image_id=image.image_id)
-        image = client.restore(record, path)
+    def one(record: Image, result: Result) -> Result:
+        path = archive.path_of(record)
+        try:
+            image = client.restore(record, path)
+        except ImageExists:
+            there = client.get(record.image_id)
+            differing = [name for name in _COMPARED if getattr(there, name) != getattr(record, name)]
+            if not differing:
+                return result
+            if not replace:
+                what = f"is there with another {', '.join(differing)}"
+                return msgspec.structs.replace(result, status="refused", code=ImageExists.code, detail=what)
+            client.delete(record.image_id)
+            image = client.restore(record, path)
         return msgspec.structs.replace(result, status="restored" if image.is_new else "present")
-    except ImageExists:
-        return _compared(client, record, result)
-    except (ServiceError, OSError, ValueError) as error:
-        return msgspec.structs.replace(refused(result.path, record.size, error), image_id=record.image_id)
+
+    yield from in_order(partial(_told, archive, one), records, jobs=jobs)
 
 
-def _compared(client: Client, record: Image, result: Result) -> Result:
-    """Say how what is there differs from what is in the export, if it does."""
-    there = client.get(record.image_id)
-    differing = [
-        name
-        for name in Image.__struct_fields__
-        if name not in _MEASURED and getattr(there, name) != getattr(record, name)
-    ]
-    if there.sha256 != record.sha256:
-        return msgspec.structs.replace(
-            result, status="refused", code=ImageExists.code, detail="another picture has its id"
+def import_as_new(client: Client, archive: Archive, records: Iterable[Image | str], *, jobs: int) -> Iterator[Result]:
+    """Do as `restore` does, but with new ids and times, unless an image's owner has the same bytes already."""
+
+    def one(record: Image, result: Result) -> Result:
+        image = client.upload(
+            archive.path_of(record),
+            user_id=record.user_id,
+            filename=record.filename,
+            tags=record.tags,
+            description=record.description,
+            on_duplicate="return",
         )
-    if differing:
-        return msgspec.structs.replace(result, detail=f"is there with another {', '.join(differing)}: it stays so")
-    return result
+        status = "uploaded" if image.is_new else "present"
+        return msgspec.structs.replace(result, status=status, image_id=image.image_id)
+
+    yield from in_order(partial(_told, archive, one), records, jobs=jobs)
+
+
+def _told(archive: Archive, one: Callable[[Image, Result], Result], record: Image | str) -> Result:
+    """Import one record, and say what came of it."""
+    if isinstance(record, str):
+        return Result(path=METADATA, status="refused", code="invalid_record", detail=record)
+    path = archive.path_of(record).relative_to(archive.root).as_posix()
+    result = Result(path=path, status="present", size=record.size, image_id=record.image_id)
+    try:
+        return one(record, result)
+    except (ServiceError, OSError, ValueError) as error:
+        return msgspec.structs.replace(refused(path, record.size, error), image_id=record.image_id)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,15 +157,27 @@ def test_what_is_there_in_another_way_stays(home: Home) -> None:
     one, two, _ = home.records()
     home.server.http.patch(f"/images/{one['image_id']}", json={"tags": ["newer"]})
     done = home.import_()
-    assert (done.code, done.out) == (0, "3 files: 3 there already\n")
-    assert f"{one['image_id']}.png: present: is there with another tags, updated_at, version: it stays so" in done.err
+    assert (done.code, done.out) == (1, "3 files: 2 there already, 1 refused\n")
+    what = "is there with another tags, updated_at, version [image_exists]"
+    assert f"{one['image_id']}.png: refused: {what}" in done.err
+    assert home.server.http.get(f"/images/{one['image_id']}").json()["tags"] == ["newer"]
     other = noise(4, 4)
     path = home.folder / "originals" / two["image_id"][-2:] / f"{two['image_id']}.png"
     path.write_bytes(other)
     home.write({**two, "sha256": hashlib.sha256(other).hexdigest(), "size": len(other)})
     done = home.import_()
     assert done.code == 1
-    assert "refused: another picture has its id [image_exists]" in done.err
+    assert "refused: is there with another size, sha256 [image_exists]" in done.err
+    assert original(home.server.http, two["image_id"]) != other
+
+
+def test_what_has_changed_is_replaced_if_that_is_asked_for(home: Home) -> None:
+    before = state(home.server)
+    home.export()
+    one, *_ = home.records()
+    home.server.http.patch(f"/images/{one['image_id']}", json={"tags": ["newer"]})
+    assert home.import_("--replace").out.startswith("3 files: 1 restored, 2 there already")
+    assert state(home.server) == before
 
 
 @pytest.mark.parametrize(
@@ -231,4 +242,5 @@ def test_only_an_admin_gives_images_back_their_ids(home: Home, tmp_path: Path) -
 
 def test_an_export_says_all_itself(home: Home) -> None:
     home.export()
-    assert home.import_("--tag", uuid.uuid4().hex).code == 2
+    assert home.import_("--tag", "more").code == 2
+    assert home.import_("--as-new", "--replace").code == 2

@@ -78,7 +78,7 @@ class AwsProcess:
             aws_secret_access_key=CREDENTIALS.secret_access_key,
         )
 
-    def new_bucket(self) -> str:
-        name = f"b-{uuid.uuid4().hex}"
+    def new_bucket(self, name: str = "") -> str:
+        name = name or f"b-{uuid.uuid4().hex}"
         self.client("s3").create_bucket(Bucket=name)
         return name

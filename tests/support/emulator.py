@@ -56,8 +56,8 @@ class Emulator(AwsProcess):
             "AWS_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
         }
 
-    def new_table(self) -> str:
-        name = f"t-{uuid.uuid4().hex}"
+    def new_table(self, name: str = "") -> str:
+        name = name or f"t-{uuid.uuid4().hex}"
         self.client("dynamodb").create_table(
             TableName=name,
             AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key in ("pk", "sk")],
