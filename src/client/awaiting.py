@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, Self
 
@@ -11,13 +10,14 @@ import httpx
 from . import counts, downloads, uploads
 from . import images as records
 from .flow import Batches, Flow, Pause, Send, Work
+from .methods import presented
 from .session import Session
 
 
 def _call[**P, T](
     operation: Callable[Concatenate[Session, P], Flow[T]],
 ) -> Callable[Concatenate["AsyncClient", P], Coroutine[Any, Any, T]]:
-    @wraps(operation)
+    @presented(operation)
     async def method(client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await client._run(operation(client._session, *args, **kwargs))
 
@@ -27,7 +27,7 @@ def _call[**P, T](
 def _iteration[**P, T](
     operation: Callable[Concatenate[Session, P], Batches[T]],
 ) -> Callable[Concatenate["AsyncClient", P], AsyncIterator[T]]:
-    @wraps(operation)
+    @presented(operation, within=AsyncIterator)
     async def method(client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
         batches, after = operation(client._session, *args, **kwargs), None
         while True:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from functools import wraps
 from types import TracebackType
 from typing import Concatenate, Self
 
@@ -11,11 +10,12 @@ import httpx
 from . import counts, downloads, uploads
 from . import images as records
 from .flow import Batches, Flow, Pause, Send, Work
+from .methods import presented
 from .session import Session
 
 
 def _call[**P, T](operation: Callable[Concatenate[Session, P], Flow[T]]) -> Callable[Concatenate["Client", P], T]:
-    @wraps(operation)
+    @presented(operation)
     def method(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return client._run(operation(client._session, *args, **kwargs))
 
@@ -25,7 +25,7 @@ def _call[**P, T](operation: Callable[Concatenate[Session, P], Flow[T]]) -> Call
 def _iteration[**P, T](
     operation: Callable[Concatenate[Session, P], Batches[T]],
 ) -> Callable[Concatenate["Client", P], Iterator[T]]:
-    @wraps(operation)
+    @presented(operation, within=Iterator)
     def method(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         batches, after = operation(client._session, *args, **kwargs), None
         while True:

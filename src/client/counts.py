@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from itertools import batched
 
-import msgspec
-
 from ..models.usage import TagCount, Usage
-from ..models.wire import Health, Limits, TagCursor, TagList
+from ..models.wire import ChecksumList, Health, Limits, TagCursor, TagList
 from .flow import Batch, Batches, Flow
 from .images import cursor_text
 from .query import Values, tags_of
@@ -37,21 +35,12 @@ def usage(session: Session, user_id: str | None = None) -> Flow[Usage]:
     return read((yield from session.ask("GET", "/usage", query={"user_id": user_id})), Usage)
 
 
-class _Checksum(msgspec.Struct, frozen=True):
-    sha256: str
-    image_id: str
-
-
-class _Checksums(msgspec.Struct, frozen=True):
-    checksums: tuple[_Checksum, ...]
-
-
 def checksums(session: Session, sha256s: Sequence[str], *, user_id: str | None = None) -> Flow[dict[str, str]]:
     """Return which of some SHA-256 digests, in hex, are those of a user's images: the digest, and the image's id."""
     found: dict[str, str] = {}
     for some in batched(dict.fromkeys(tags_of("sha256s", sha256s)), _MOST_CHECKSUMS):
         answer = yield from session.ask("GET", "/checksums", query={"sha256": some, "user_id": user_id})
-        found |= {each.sha256: each.image_id for each in read(answer, _Checksums).checksums}
+        found |= {each.sha256: each.image_id for each in read(answer, ChecksumList).checksums}
     return found
 
 

@@ -1,17 +1,19 @@
 """Names that downloads get in a directory, and errors that answers become: what is not worth a request."""
 
+import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
 
-from src import errors
+from src import AsyncClient, Client, errors
 from src.client.problems import error_of
 from src.client.sources import opened
 from src.client.targets import safe_name
 from src.common import errors as reported
 from src.common.errors import ServiceError
+from src.models.wire import LinkedImage, ListedImage
 from tests.support.clients import ID, IMAGE_V1, problem
 
 
@@ -72,6 +74,17 @@ def test_every_error_comes_back_as_it_was_raised(code: str) -> None:
     assert (str(error), error.detail, error.status, error.request_id) == ("Why.", "Why.", 400, "r1")
     assert getattr(error, "scope", "s") == "s"
     assert getattr(error, "size", 9) == 9
+
+
+@pytest.mark.parametrize("cls", [Client, AsyncClient])
+def test_help_shows_what_a_method_takes_and_returns(cls: type) -> None:
+    get = inspect.signature(cls.get)  # type: ignore[attr-defined]
+    assert list(get.parameters)[:5] == ["self", "image_id", "download", "expires_in", "width"]
+    assert get.return_annotation is LinkedImage
+    images = inspect.signature(cls.images)  # type: ignore[attr-defined]
+    assert "exclude_tags" in images.parameters
+    assert get_args(images.return_annotation) == (ListedImage,)
+    assert cls.images.__doc__.startswith("Iterate over")  # type: ignore[attr-defined]
 
 
 def test_one_module_has_all_errors() -> None:

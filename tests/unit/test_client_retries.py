@@ -233,6 +233,22 @@ async def test_an_upload_that_fails_for_good_is_cancelled(
         assert (script.requests[-1].method, script.requests[-1].url.path) == ("DELETE", f"/uploads/{ID}")
 
 
+async def test_an_upload_that_may_be_repeated_is_kept(kind: str) -> None:
+    """By whoever has its key; it goes on where the form has ended, too."""
+    script = Script(UPLOAD, httpx.Response(403), UPLOAD, SENT, DONE)
+    client = client_of(kind, script)
+    with pytest.raises(errors.UnexpectedAnswer):
+        await client.upload(DATA, direct=True, idempotency_key="mine")
+    assert (await client.upload(DATA, direct=True, idempotency_key="mine")).is_new
+    declared, _, again, _, completed = script.keys()
+    assert declared == again == "mine"
+    assert completed not in (None, "mine")
+    without_form = httpx.Response(201, json={n: v for n, v in UPLOAD.json().items() if n != "upload"})
+    script = Script(without_form, DONE)
+    assert (await client_of(kind, script).upload(DATA, direct=True, idempotency_key="mine")).is_new
+    assert script.keys()[1] == completed
+
+
 async def test_an_image_is_restored_as_it_was(kind: str) -> None:
     script = Script(UPLOAD, SENT, DONE)
     await client_of(kind, script).restore(IMAGE_V1, DATA)
@@ -308,7 +324,7 @@ async def test_a_download_goes_on_where_it_broke_off(kind: str, rest: httpx.Resp
 )
 async def test_parts_of_different_files_are_not_put_together(kind: str, rest: httpx.Response, tmp_path: Path) -> None:
     with pytest.raises(errors.UnexpectedAnswer):
-        await client_of(kind, Broken(linked(), rest)).download(ID, tmp_path / "a")
+        await client_of(kind, Broken(linked(), rest)).download(ID, tmp_path / "a", width=10)
     assert list(tmp_path.iterdir()) == []
 
 
