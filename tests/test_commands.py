@@ -12,6 +12,7 @@ import yaml
 
 from src.cli import main
 from src.common.config import VARIABLES
+from tests.support.awscli import quick_aws
 from tests.support.console import Block, Step, blocks, matches, run, walk
 from tests.support.deployment import Deployment
 from tests.support.emulator import Emulator
@@ -142,11 +143,18 @@ def test_keys_are_changed(directory: Path) -> None:
     walk(steps(*KEYS), directory, AUTH_SECRET=SECRET)
 
 
+@pytest.fixture(scope="module")
+def command_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with quick_aws(tmp_path_factory.mktemp("aws")) as directory:
+        yield directory
+
+
 @pytest.fixture
-def aws(emulator: Emulator, directory: Path) -> dict[str, str]:
+def aws(emulator: Emulator, command_line: Path, directory: Path) -> dict[str, str]:
     """Return an environment with the AWS command line in it, with the bucket and the table that the pages name."""
     names = {"BUCKET_NAME": emulator.new_bucket("my-images"), "TABLE_NAME": emulator.new_table("my-image-metadata")}
-    return Deployment(emulator, home=directory / "home").environment | names | {"STORAGE": "aws"}
+    environment = Deployment(emulator, home=directory / "home").environment | names | {"STORAGE": "aws"}
+    return environment | {"PATH": f"{command_line}:{environment['PATH']}"}
 
 
 def test_taking_it_down(aws: dict[str, str], emulator: Emulator, directory: Path) -> None:
