@@ -1,4 +1,4 @@
-"""The AWS command line within a third of the time: `aws` is a fork of one process that has imported it all.
+"""The AWS command line within a third of the time: `aws` is a fork of one process that has read it all.
 
 That process (`SERVE`) takes the arguments, directory, environment and open files of each call from the `aws` that
 stands in for it (`CALL`), carries the call out in a child, and sends back the exit code.
@@ -15,11 +15,13 @@ from tests.support.server import ROOT
 
 SERVE = """
 import json, os, socket, sys
-import awscli.clidriver, awscli.customizations.s3.s3, botocore.session
+import awscli.clidriver, awscli.customizations.s3.s3
 data_path = {"AWS_DATA_PATH": os.environ["AWS_DATA_PATH"]}  # which awscli sets as it is imported
 driver = awscli.clidriver.create_clidriver()
+loader = driver.session.get_component("data_loader")  # which keeps what it has read
+sys.modules[type(driver.session).__module__].create_loader = lambda *_: loader
 for service in ("s3", "dynamodb", "cloudformation"):
-    driver.session.get_service_model(service)
+    driver.session.create_client(service, "us-east-1")
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1])
 listener.listen()
