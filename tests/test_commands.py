@@ -26,7 +26,7 @@ BLOCKS = [block for page in PAGES for block in blocks(ROOT / page)]
 NO_COMMANDS = {"html", "text"}  # languages
 MADE = "docs/api.md"  # whose commands are run to make it: tests/test_docs.py compares
 
-# Headings whose console sessions are walked, by who walks them.
+# Headings whose console blocks are walked, by who walks them.
 OPEN = (README, "A walk through it", "Direct uploads")
 WITH_TOKEN = (README, "Access")
 BACKUP = (OPERATIONS, "Embedded: backup")
