@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-from scripts.reference_examples import sessions
+from scripts.reference_examples import transcripts
 from scripts.reference_tables import Schemas, cell
 from src.bootstrap import build_services
 from src.common.config import Settings
@@ -62,7 +62,7 @@ def page() -> str:
     """Return the reference as Markdown."""
     description = _document()
     operations = list(_operations(description))
-    examples = sessions(operations)
+    examples = transcripts(operations)
     schemas = Schemas(description["components"]["schemas"])
     parts = [HEAD, _contents(operations), _refusals()]
     tag = None

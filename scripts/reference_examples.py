@@ -63,8 +63,8 @@ SETTLED = (
 )
 
 
-def sessions(operations: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Run the examples of operations in this order, and return each as a console session with what it printed."""
+def transcripts(operations: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Run the examples of operations in this order, and return each as a transcript with what it printed."""
     commands = [(operation["operationId"], command) for operation in operations for command in _example(operation)]
     with tempfile.TemporaryDirectory() as scratch, Server(Path(scratch) / "data") as server:
         (Path(scratch) / "cat.jpg").write_bytes(CAT)

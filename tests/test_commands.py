@@ -14,6 +14,7 @@ import yaml
 
 from src.cli import main
 from src.common.config import VARIABLES
+from tests.support.awscli import quick_aws
 from tests.support.console import SERVICE, Block, Step, blocks, matches, run, walk
 from tests.support.deployment import Deployment
 from tests.support.emulator import Emulator
@@ -28,7 +29,7 @@ NO_COMMANDS = {"html", "text"}  # languages
 SHOWN = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 MADE = "docs/api.md"  # whose commands are run to make it: tests/test_docs.py compares
 
-# Headings whose console sessions are walked, by who walks them.
+# Headings whose console blocks are walked, by who walks them.
 OPEN = (README, "A walk through it", "Direct uploads")
 WITH_TOKEN = (README, "Access")
 BACKUP = (OPERATIONS, "Embedded: backup")
@@ -189,11 +190,18 @@ def test_keys_are_changed(directory: Path) -> None:
     walk(steps(*KEYS), directory, AUTH_SECRET=SECRET)
 
 
+@pytest.fixture(scope="module")
+def command_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with quick_aws(tmp_path_factory.mktemp("aws")) as directory:
+        yield directory
+
+
 @pytest.fixture
-def aws(emulator: Emulator, directory: Path) -> dict[str, str]:
+def aws(emulator: Emulator, command_line: Path, directory: Path) -> dict[str, str]:
     """Return an environment with the AWS command line in it, with the bucket and the table that the pages name."""
     names = {"BUCKET_NAME": emulator.new_bucket("my-images"), "TABLE_NAME": emulator.new_table("my-image-metadata")}
-    return Deployment(emulator, home=directory / "home").environment | names | {"STORAGE": "aws"}
+    environment = Deployment(emulator, home=directory / "home").environment | names | {"STORAGE": "aws"}
+    return environment | {"PATH": f"{command_line}:{environment['PATH']}"}
 
 
 def test_taking_it_down(aws: dict[str, str], emulator: Emulator, directory: Path) -> None:
