@@ -2,7 +2,7 @@
 
 Nothing of one can be seen until it is completed. The bytes under its key may change until then, so a completion first
 fixes their checksum: whatever is stored as the image's own bytes are the same ones, however many complete it at once
-and wherever they break off.
+and wherever they break off. Of an image that keeps its id there may have been others before: see `restoring`.
 """
 
 import asyncio
