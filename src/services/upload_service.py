@@ -31,13 +31,7 @@ from ..models.caller import ANONYMOUS
 from ..models.claim import Claim, Outcome
 from ..models.image import Details, Image, NewImage, original_key
 from ..models.upload import FORM_LIFE, NewUpload, Upload, incoming_key
-from ..repositories.ports import (
-    ClaimRepository,
-    ImageRepository,
-    ObjectStore,
-    UploadNotOpen,
-    UploadRepository,
-)
+from ..repositories.ports import ClaimRepository, ImageRepository, ObjectStore, UploadNotOpen, UploadRepository
 from . import restoring
 from .acceptance import accepted
 from .garbage import discard
