@@ -122,7 +122,8 @@ class DynamoDbAudit:
     async def _together(self, image_id: str, key: Key) -> tuple[Item | None, Item | None]:
         """Return a record and an entry as they were at one moment; no entry, and no record, if there was none such.
 
-        A record changes with its entries. If it does so just now it is younger than anybody's grace period.
+        A record changes with its entries. If it does so just now it is younger than anybody's grace period; unless it
+        is restored, with the times that it had: then it may see half of a commit, and to mend that does nothing.
         """
         record = await self._table.get(record_key(image_id))
         entry = await self._table.get(key)

@@ -11,18 +11,20 @@ from contextlib import closing
 
 import msgspec
 
-from ..common.errors import InvalidRequest, ObjectNotFound, StoreUnavailable, UploadChanged
+from ..common.errors import ImageExists, InvalidRequest, ObjectNotFound, StoreUnavailable, UploadChanged
 from ..common.ids import created_at, first_id_at
 from ..common.payload import Payload
+from ..models.claim import Claim
 from ..models.image import Image, original_key
 from ..models.rendition import renditions_prefix
 from ..models.upload import NewUpload, Upload
-from ..repositories.ports import ObjectStore
+from ..repositories.ports import ImageRepository, ObjectStore, UploadExists, UploadRepository
 from .garbage import discard
 
 log = logging.getLogger(__name__)
 
 CLOCKS_DIFFER = dt.timedelta(minutes=1)
+ROUNDS = 5  # when others declare the same id
 ATTEMPTS = 3  # to store what others delete at the same time
 
 
@@ -42,10 +44,31 @@ def as_it_was(new: NewUpload, image_id: str) -> NewUpload:
     return msgspec.structs.replace(new, version=new.version or 1, updated_at=updated_at)
 
 
-def continues(upload: Upload, open_upload: Upload) -> bool:
+def _continues(upload: Upload, open_upload: Upload) -> bool:
     """Tell whether a declaration says the same as the one that is open, but for when; bytes may be fixed by now."""
     same = msgspec.structs.replace(upload, sha256=open_upload.sha256, expires_at=open_upload.expires_at)
     return same == open_upload and (upload.sha256 is None or open_upload.sha256 in (None, upload.sha256))
+
+
+async def declare(
+    uploads: UploadRepository, repository: ImageRepository, upload: Upload, claim: Claim | None
+) -> Upload:
+    """Take note of an upload, or let the same one go on. Raises ImageExists if the id is taken, or ClaimLost."""
+    for _ in range(ROUNDS):
+        # The upload first: if it becomes an image in between, the image is seen, or that the upload has changed.
+        known = await uploads.get(upload.image_id)
+        if await repository.get(upload.image_id) is not None:
+            raise ImageExists(f"There is an image {upload.image_id} already.")
+        if known and not known.completed:
+            if not _continues(upload, known):
+                raise ImageExists("An upload with this id and other content is open: complete or cancel that.")
+            upload = msgspec.structs.replace(upload, sha256=known.sha256 or upload.sha256)
+        try:
+            await uploads.declare(upload, replaces=known, claim=claim)
+        except UploadExists:
+            continue  # somebody else has just declared, completed or cancelled it
+        return upload
+    raise StoreUnavailable("The upload keeps changing.")
 
 
 async def store(objects: ObjectStore, image: Image, payload: Payload) -> None:

@@ -2,7 +2,7 @@
 
 Nothing of one can be seen until it is completed. The bytes under its key may change until then, so a completion first
 fixes their checksum: whatever is stored as the image's own bytes are the same ones, however many complete it at once
-and wherever they break off.
+and wherever they break off. Of an image that keeps its id there may have been others before: see `restoring`.
 """
 
 import asyncio
@@ -14,11 +14,9 @@ import msgspec
 
 from ..common.errors import (
     FieldError,
-    ImageExists,
     ImageNotFound,
     ObjectNotFound,
     PayloadTooLarge,
-    StoreUnavailable,
     UnacceptableImage,
     UnsupportedImageFormat,
     UploadChanged,
@@ -33,14 +31,7 @@ from ..models.caller import ANONYMOUS
 from ..models.claim import Claim, Outcome
 from ..models.image import Details, Image, NewImage, original_key
 from ..models.upload import FORM_LIFE, NewUpload, Upload, incoming_key
-from ..repositories.ports import (
-    ClaimRepository,
-    ImageRepository,
-    ObjectStore,
-    UploadExists,
-    UploadNotOpen,
-    UploadRepository,
-)
+from ..repositories.ports import ClaimRepository, ImageRepository, ObjectStore, UploadNotOpen, UploadRepository
 from . import restoring
 from .acceptance import accepted
 from .garbage import discard
@@ -48,8 +39,6 @@ from .inspection import InspectionService
 from .room import Room
 
 log = logging.getLogger(__name__)
-
-ROUNDS = 5  # when others declare the same id
 
 
 class UploadService:
@@ -93,26 +82,9 @@ class UploadService:
         if new.image_id is None:
             await self._uploads.declare(upload, claim=claim)
         else:
-            upload = await self._declare_restored(upload, claim)
+            upload = await restoring.declare(self._uploads, self._repository, upload, claim)
         log.info("upload declared", extra={"image_id": upload.image_id, "size": upload.size})
         return upload
-
-    async def _declare_restored(self, upload: Upload, claim: Claim | None) -> Upload:
-        for _ in range(ROUNDS):
-            # The upload first: if it becomes an image in between, the image is seen, or that the upload has changed.
-            known = await self._uploads.get(upload.image_id)
-            if await self._repository.get(upload.image_id) is not None:
-                raise ImageExists(f"There is an image {upload.image_id} already.")
-            if known and not known.completed:
-                if not restoring.continues(upload, known):
-                    raise ImageExists("An upload with this id and other content is open: complete or cancel that.")
-                upload = msgspec.structs.replace(upload, sha256=known.sha256 or upload.sha256)
-            try:
-                await self._uploads.declare(upload, replaces=known, claim=claim)
-            except UploadExists:
-                continue  # somebody else has just declared, completed or cancelled it
-            return upload
-        raise StoreUnavailable("The upload keeps changing.")
 
     async def get(self, image_id: str, *, owner: str | None) -> Upload:
         """Raise UploadNotFound if there is no such upload (any more)."""

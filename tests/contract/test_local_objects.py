@@ -16,7 +16,7 @@ from src.common.payload import Payload
 from src.repositories import local_objects
 from src.repositories.local_objects import LocalObjectStore
 from src.repositories.object_store import ObstoreObjectStore
-from tests.contract.object_store import KEY, ObjectStoreContract, listed, put, read
+from tests.contract.object_store import KEY, ObjectStoreContract, create, listed, put, read
 from tests.support.payloads import PART, BrokenFile, some_bytes, spooled
 
 pytestmark = pytest.mark.anyio
@@ -82,6 +82,17 @@ async def test_an_object_is_on_the_disk_before_it_is_acknowledged(
     path = place / KEY
     assert synced[0].name.startswith(f"{path.name}#")
     assert synced[1:] == [path.parent, path.parent.parent, place]
+
+
+async def test_what_is_there_is_on_the_disk_too(objects: ObstoreObjectStore, place: Path, synced: list[Path]) -> None:
+    """Whether it was just created, or by somebody who may not have come so far: who is told so relies on it."""
+    path = place / KEY
+    for data in (b"data", b"other"):
+        synced.clear()
+        await create(objects, KEY, Payload.of(data))
+        assert synced[0].name.startswith(f"{path.name}#")
+        assert synced[1:] == [path.parent, path.parent.parent, place]
+    assert files(place) == {KEY: b"data"}
 
 
 async def test_what_cannot_be_synced_was_not_stored(

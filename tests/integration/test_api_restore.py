@@ -14,6 +14,7 @@ import pytest
 from starlette.applications import Starlette
 
 from src.common.config import Settings
+from src.common.errors import OutcomeUnknown
 from src.common.ids import created_at, new_id
 from src.common.payload import Payload
 from src.models.finding import Finding
@@ -335,17 +336,50 @@ async def test_a_completion_from_before(client: httpx.AsyncClient, app: Starlett
     await assert_whole(client, app, image, OTHER)
 
 
-async def test_a_commit_from_before(client: httpx.AsyncClient, app: Starlette) -> None:
-    """The same, when its bytes were stored already."""
+@pytest.mark.parametrize("is_completed", [False, True], ids=["open", "completed"])
+async def test_a_commit_from_before(client: httpx.AsyncClient, app: Starlette, is_completed: bool) -> None:
+    """The same, when its bytes were stored already: it can't have what was declared anew for others."""
     first = await declared(client, DATA, image_id=OLD)
     await receive(app, first, DATA)
     async with held_at(app.state.services.repository, "add", lambda: complete(client, first)) as late:
         assert (await client.delete(f"/uploads/{OLD}")).status_code == 204
-        second = await declared(client, OTHER, image_id=OLD, sha256=None)
+        second = await declared(client, OTHER, image_id=OLD, sha256=sha256(OTHER))
         await receive(app, second, OTHER)
-        image = (await complete(client, second)).json()
-    assert (await late).status_code in (200, 409)
+        if is_completed:
+            assert (await complete(client, second)).status_code == 201
+    if is_completed:
+        assert (await late).status_code == 200
+    else:
+        assert_problem(await late, 409, "upload_changed")
+    image = (await complete(client, second)).json()
     await assert_whole(client, app, image, OTHER)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("store", "call"), [("objects", "create"), ("repository", "add"), ("objects", "head")])
+async def test_a_completion_that_breaks_off(
+    client: httpx.AsyncClient, app: Starlette, store: str, call: str, when: str
+) -> None:
+    """It is repeated, and nothing is lost or left; when it is committed, it is not told otherwise."""
+    upload = await declared(client, image_id=OLD, version=2)
+    await receive(app, upload)
+    target = getattr(app.state.services, store)
+    method = getattr(target, call)
+
+    async def fail(*arguments: Any, **options: Any) -> None:
+        if when == "after":
+            await method(*arguments, **options)
+        raise OutcomeUnknown("not now")
+
+    setattr(target, call, fail)
+    first = await complete(client, upload)
+    assert first.status_code == (201 if call == "head" else 503)
+    setattr(target, call, method)
+    again = await complete(client, upload)
+    is_committed = call == "head" or (call, when) == ("add", "after")
+    assert again.status_code == (200 if is_committed else 201)
+    await assert_whole(client, app, again.json(), DATA)
+    assert again.json()["version"] == 2
 
 
 async def test_completions_at_once_with_other_bytes(home: Starlette) -> None:

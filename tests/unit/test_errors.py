@@ -25,6 +25,7 @@ STATUSES = {
     "route_not_found": 404,
     "method_not_allowed": 405,
     "request_timeout": 408,
+    "image_exists": 409,
     "upload_incomplete": 409,
     "upload_completed": 409,
     "upload_changed": 409,
