@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -108,9 +108,9 @@ def create_app(
     """
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         sweeps = asyncio.create_task(services.housekeeper.run()) if services.settings.storage == "local" else None
-        yield
+        yield {"metrics": services.telemetry.metrics}  # for the protocol, which refuses what never comes here
         if sweeps:
             sweeps.cancel()
         await services.close()

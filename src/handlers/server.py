@@ -28,7 +28,7 @@ from ..common.config import Settings
 from ..common.errors import ConfigurationError, StoreError
 from .app import OPEN, OPEN_LOCALLY, from_environment
 from .http_protocol import BoundedHttpProtocol
-from .telemetry import METRICS_DIRECTORY
+from .telemetry import METRICS_DIRECTORY, of_server
 
 log = stdlib_logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     `announce` gets the URL once it answers. Raises ConfigurationError if the address or the stores can't be had.
     """
     logging.configure(settings.log_level)
+    os.environ.pop(METRICS_DIRECTORY, None)  # which would be somebody else's
     listener = _bind(settings)
     if settings.is_open and not ip_address(listener.getsockname()[0]).is_loopback:
         log.warning(OPEN_LOCALLY if settings.is_local else OPEN)
@@ -101,7 +102,6 @@ class Supervisor(Multiprocess):
 @contextmanager
 def _metrics_directory(settings: Settings) -> Iterator[None]:
     """Have a directory for what the server processes count, which they find in the environment."""
-    os.environ.pop(METRICS_DIRECTORY, None)  # which would be somebody else's
     if not settings.is_measured:
         yield
         return
@@ -118,7 +118,7 @@ def _metrics_directory(settings: Settings) -> Iterator[None]:
 
 async def _try(settings: Settings) -> None:
     """Open everything once and close it again, so that a start which can't succeed fails here and in one process."""
-    services = build_services(settings)
+    services = build_services(settings, of_server(settings, os.environ))
     try:
         await services.housekeeper.begin()
     except StoreError as error:

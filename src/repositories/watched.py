@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from functools import wraps
 from inspect import iscoroutinefunction, isfunction
 from typing import Any, Protocol, cast
 
@@ -40,20 +39,19 @@ class _Watched:
         for name, declared in vars(port).items():
             if isfunction(declared) and not name.startswith("_") and name != "close":
                 wrap = _call if iscoroutinefunction(declared) else _iteration
-                setattr(self, name, wrap(getattr(adapter, name), watch(name)))
+                setattr(self, name, wrap(adapter, name, watch(name)))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._adapter, name)
 
 
-def _call(method: Callable[..., Awaitable[Any]], watch: Watch) -> Callable[..., Awaitable[Any]]:
+def _call(adapter: object, name: str, watch: Watch) -> Callable[..., Awaitable[Any]]:
     begin, end = watch.begin, watch.end
 
-    @wraps(method)
     async def call(*args: Any, **kwargs: Any) -> Any:
         begun = begin()
         try:
-            result = await method(*args, **kwargs)
+            result = await getattr(adapter, name)(*args, **kwargs)
         except BaseException as error:
             end(begun, error)
             raise
@@ -63,12 +61,11 @@ def _call(method: Callable[..., Awaitable[Any]], watch: Watch) -> Callable[..., 
     return call
 
 
-def _iteration(method: Callable[..., AsyncGenerator[Any]], watch: Watch) -> Callable[..., AsyncGenerator[Any]]:
-    @wraps(method)
+def _iteration(adapter: object, name: str, watch: Watch) -> Callable[..., AsyncGenerator[Any]]:
     async def iterate(*args: Any, **kwargs: Any) -> AsyncGenerator[Any]:
         begun = watch.begin()
         try:
-            async with aclosing(method(*args, **kwargs)) as items:
+            async with aclosing(getattr(adapter, name)(*args, **kwargs)) as items:
                 async for item in items:
                     yield item
         except GeneratorExit:  # who asked has enough
