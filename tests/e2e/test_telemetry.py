@@ -12,21 +12,22 @@ import httpx
 from tests.support.metrics import Scrape
 from tests.support.otlp import Collector
 from tests.support.pictures import picture
-from tests.support.server import Server, is_running, wait_until
+from tests.support.server import Server, wait_until
 
 REQUESTS = "image_service_http_requests_total"
 RSS = "image_service_process_resident_memory_bytes"
 CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+CLOSE = {"Connection": "close"}
 PARENT = f"00-{CALLER[0]}-{CALLER[1]}-01"
 
 
 def scrape(server: Server) -> Scrape:
-    return Scrape(httpx.get(f"{server.url}/metrics"))
+    return Scrape(server.http.get("/metrics", headers=CLOSE))
 
 
 def ask(server: Server, times: int) -> None:
     for _ in range(times):  # each by a connection of its own, so that every process gets some
-        assert httpx.get(f"{server.url}/tags").status_code == 200
+        assert server.http.get("/tags", headers=CLOSE).status_code == 200
 
 
 def test_metrics_of_several_processes(tmp_path: Path) -> None:
@@ -35,16 +36,16 @@ def test_metrics_of_several_processes(tmp_path: Path) -> None:
     scratch.mkdir()
     environment = {"WORKERS": "2", "TMPDIR": str(scratch)}
     with Server(tmp_path / "data", environment=environment) as server:
-        wait_until(lambda: len(scrape(server).labels(RSS)) == 2)
+        wait_until(lambda: len(counting(scratch)) == 2, seconds=20)
         ask(server, 20)
         wait_until(lambda: scrape(server).sum(REQUESTS, route="/tags", status="200") == 20)
         before = {each["pid"] for each in scrape(server).labels(RSS)}
         assert before == {str(pid) for pid in server.workers()}
         killed = server.workers()[0]
         os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: not is_running(killed))
-        wait_until(lambda: len({each["pid"] for each in scrape(server).labels(RSS)} - {str(killed)}) == 2)
-        wait_until(lambda: str(killed) not in {each["pid"] for each in scrape(server).labels(RSS)})
+        # All are there again, and nothing is left of the gauges of the one that is not.
+        wait_until(lambda: counting(scratch) == {*server.workers()} - {killed}, seconds=20)
+        wait_until(lambda: len(counting(scratch)) == 2, seconds=20)
         ask(server, 20)
         wait_until(lambda: scrape(server).sum(REQUESTS, route="/tags", status="200") == 40)
         assert scrape(server).sum("image_service_build_info") == 1
@@ -53,6 +54,18 @@ def test_metrics_of_several_processes(tmp_path: Path) -> None:
         assert len(list(scratch.iterdir())) == 1
         assert server.stop() == 0
     assert list(scratch.iterdir()) == []
+
+
+def counting(scratch: Path) -> set[int]:
+    """Return the pids of the processes that have gauges."""
+    return {int(path.stem.rpartition("_")[2]) for path in scratch.rglob("gauge_*.db")}
+
+
+def test_metrics_of_one_process(server: Server) -> None:
+    asked = scrape(server).sum(REQUESTS, route="/tags", status="200")
+    ask(server, 1)
+    assert scrape(server).sum(REQUESTS, route="/tags", status="200") == asked + 1
+    assert [each["pid"] for each in scrape(server).labels(RSS)] == [str(server.process.pid)]
 
 
 def refused_before_it_is_a_request(server: Server) -> None:

@@ -4,6 +4,7 @@ import builtins
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -37,13 +38,12 @@ class Lines(logging.Handler):
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    handler = Lines()
-    logger = logging.getLogger("src")
-    monkeypatch.setattr(logger, "handlers", [handler])
-    monkeypatch.setattr(logger, "level", logging.INFO)
-    logging.getLogger("src.handlers.context").manager._clear_cache()  # type: ignore[attr-defined]
-    return handler.texts
+def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    caplog.set_level(logging.INFO, "src")
+    logger, handler = logging.getLogger("src"), Lines()
+    logger.addHandler(handler)
+    yield handler.texts
+    logger.removeHandler(handler)
 
 
 async def test_every_line_of_a_request_has_its_trace(client: httpx.AsyncClient, lines: list[str]) -> None:
