@@ -124,7 +124,7 @@ def _ids(scope: Scope) -> tuple[str, TraceParent | None]:
             own_id = own_id or (text if _ACCEPTED_ID.fullmatch(text) else None)
         elif name == b"traceparent":
             parents.append(bytes(value).decode("latin-1"))
-    # Several are as good as none (W3C Trace Context, 3.2.1).
+    # Several are as good as none (W3C Trace Context).
     return own_id or os.urandom(16).hex(), TraceParent.of(parents[0]) if len(parents) == 1 else None
 
 

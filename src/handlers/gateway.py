@@ -61,6 +61,7 @@ def _flushing(adapter: Adapter, metrics: EmfMetrics) -> Adapter:
 
 def _write(line: str) -> None:
     sys.stdout.write(f"{line}\n")  # where CloudWatch finds it
+    sys.stdout.flush()  # there may be no next time
 
 
 def _is_emulated(settings: Settings) -> bool:

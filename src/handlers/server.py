@@ -91,12 +91,12 @@ class Supervisor(Multiprocess):
     def keep_subprocess_alive(self) -> None:
         super().keep_subprocess_alive()
         now = frozenset(process.pid for process in self.processes if process.pid)
-        if ended := self._before - now:
+        ended, self._before = self._before - now, now
+        if ended and (directory := os.environ.get(METRICS_DIRECTORY)):
             from ..common.prometheus import forget  # only where it is needed: this process counts nothing
 
             for pid in ended:
-                forget(Path(os.environ[METRICS_DIRECTORY]), pid)
-        self._before = now
+                forget(Path(directory), pid)
 
 
 @contextmanager

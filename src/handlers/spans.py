@@ -41,5 +41,5 @@ class RequestSpans:
 
 
 def _state(scope: Scope) -> str:
-    """Return the header `tracestate`, whose lines are one list (W3C Trace Context, 3.3.1)."""
+    """Return the header `tracestate`, whose lines are one list (RFC 9110, 5.3)."""
     return ",".join(bytes(value).decode("latin-1") for name, value in scope["headers"] if name == b"tracestate")
