@@ -37,7 +37,15 @@ KEPT = 3600  # seconds: another run may just be uploading it
 # What the handler reads of its environment, and what an interpreter needs.
 PASSED_ON = (
     *("PATH", "HOME", "LANG", "BUCKET_NAME", "TABLE_NAME", "S3_PUBLIC_ENDPOINT"),
-    *("PRESIGNED_URL_EXPIRATION", "MAX_IMAGE_SIZE", "MAX_IMAGE_PIXELS", "QUOTA_IMAGES", "QUOTA_BYTES", "LOG_LEVEL"),
+    *(
+        "PRESIGNED_URL_EXPIRATION",
+        "MAX_IMAGE_SIZE",
+        "MAX_IMAGE_PIXELS",
+        "QUOTA_IMAGES",
+        "QUOTA_BYTES",
+        "LOG_LEVEL",
+        "METRICS",
+    ),
     *("AUTH_SECRET", "AUTH_JWKS_URL", "AUTH_ISSUER", "AUTH_AUDIENCE", "ALLOW_ANONYMOUS"),
     *("CORS_ALLOW_ORIGINS", "URL_SIGNING_KEYS"),
 )

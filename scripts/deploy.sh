@@ -411,7 +411,7 @@ deploy_stack "ArtifactBucket=$BUCKET_NAME" "ArtifactKey=$artifact_key" "CreateAp
     "LambdaRuntime=$LAMBDA_RUNTIME" "Architecture=$ARCHITECTURE" \
     "PresignedUrlExpiration=${PRESIGNED_URL_EXPIRATION:-}" "MaxImageSize=${MAX_IMAGE_SIZE:-}" \
     "MaxImagePixels=${MAX_IMAGE_PIXELS:-}" "S3PublicEndpoint=${S3_PUBLIC_ENDPOINT:-}" \
-    "AllowAnonymous=${ALLOW_ANONYMOUS:-}" "LogLevel=${LOG_LEVEL:-}" "QuotaImages=${QUOTA_IMAGES:-}" \
+    "AllowAnonymous=${ALLOW_ANONYMOUS:-}" "LogLevel=${LOG_LEVEL:-}" "Metrics=${METRICS:-}" "QuotaImages=${QUOTA_IMAGES:-}" \
     "QuotaBytes=${QUOTA_BYTES:-}" ${access[@]+"${access[@]}"} "$@"
 remove_former_artifact
 find_api

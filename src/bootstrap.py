@@ -15,10 +15,12 @@ from .common.config import Settings
 from .common.durable import sync
 from .common.errors import ConfigurationError
 from .common.sigv4 import Credentials
+from .common.telemetry import SILENT, Telemetry
 from .imaging.memory import MemoryBudget
 from .models.usage import Quota
 from .repositories.aws_credentials import CredentialSource, provider_chain
 from .repositories.ports import Audit, ClaimRepository, ImageRepository, ObjectStore, UploadRepository
+from .repositories.watched import watched
 from .services.access import Authentication, OpenAccess
 from .services.content_links import ContentLinks, KeySource
 from .services.housekeeping import Housekeeper
@@ -45,9 +47,10 @@ class Repositories(NamedTuple):
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a request may call. Whoever built it closes it."""
+    """Everything a request may call. Whoever built it closes it, and with it the telemetry that it was given."""
 
     settings: Settings
+    telemetry: Telemetry
     authentication: Authentication
     images: ImageService
     uploads: UploadService
@@ -66,17 +69,18 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
         await self.renditions.close()
         self.cpu.shutdown(cancel_futures=True)
         await self.repository.close()
+        await self.telemetry.close()
 
 
-def build_services(settings: Settings) -> Services:
+def build_services(settings: Settings, telemetry: Telemetry = SILENT) -> Services:
     """Open the stores. Raises ConfigurationError if they can't be."""
-    return _build_aws(settings) if settings.storage == "aws" else _build_local(settings)
+    return (_build_aws if settings.storage == "aws" else _build_local)(settings, telemetry)
 
 
 # Each home imports its own adapters: the other's would take as long again to load.
 
 
-def _build_local(settings: Settings) -> Services:
+def _build_local(settings: Settings, telemetry: Telemetry) -> Services:
     from .repositories.key_file import load_or_create_key
     from .repositories.local_objects import LocalObjectStore
     from .repositories.sqlite_audit import SqliteAudit
@@ -112,10 +116,10 @@ def _build_local(settings: Settings) -> Services:
         SqliteClaimRepository(database),
         SqliteAudit(database),
     )
-    return _services(settings, repositories, objects, links, _fixed(keys))
+    return _services(settings, telemetry, repositories, objects, links, _fixed(keys))
 
 
-def _build_aws(settings: Settings) -> Services:
+def _build_aws(settings: Settings, telemetry: Telemetry) -> Services:
     from .repositories.dynamodb_audit import DynamoDbAudit
     from .repositories.dynamodb_claims import DynamoDbClaimRepository
     from .repositories.dynamodb_client import open_table
@@ -151,28 +155,48 @@ def _build_aws(settings: Settings) -> Services:
         DynamoDbClaimRepository(table),
         DynamoDbAudit(table),
     )
-    return _services(settings, repositories, objects, links, keys)
+    return _services(settings, telemetry, repositories, objects, links, keys)
 
 
 def _services(
-    settings: Settings, repositories: Repositories, objects: ObjectStore, links: LinkService, keys: KeySource
+    settings: Settings,
+    telemetry: Telemetry,
+    repositories: Repositories,
+    store: ObjectStore,
+    links: LinkService,
+    keys: KeySource,
 ) -> Services:
-    repository, uploads, claims, audit = repositories
+    objects = watched(ObjectStore, store, "objects", telemetry)
+    repository = watched(ImageRepository, repositories.images, "metadata", telemetry, prefix="images.")
+    uploads = watched(UploadRepository, repositories.uploads, "metadata", telemetry, prefix="uploads.")
+    claims = watched(ClaimRepository, repositories.claims, "metadata", telemetry, prefix="claims.")
     housekeeper = Housekeeper(uploads=uploads, claims=claims, objects=objects)
     # libvips lets go of the GIL; more threads than cores would only hold more pictures in memory.
     cpu = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="cpu", initializer=_yield(settings.workers))
     memory = MemoryBudget.for_pictures(settings.max_image_pixels)
     inspection = InspectionService(
-        max_size=settings.max_image_size, max_pixels=settings.max_image_pixels, memory=memory, cpu=cpu
+        max_size=settings.max_image_size,
+        max_pixels=settings.max_image_pixels,
+        memory=memory,
+        cpu=cpu,
+        tracing=telemetry.tracing,
     )
     renditions = RenditionService(
-        repository=repository, objects=objects, cpu=cpu, memory=memory, max_pixels=settings.max_image_pixels
+        repository=repository,
+        objects=objects,
+        cpu=cpu,
+        memory=memory,
+        max_pixels=settings.max_image_pixels,
+        telemetry=telemetry,
     )
     room = Room(repository, _quota(settings))
     return Services(
         settings=settings,
+        telemetry=telemetry,
         authentication=_authentication(settings),
-        images=ImageService(repository=repository, objects=objects, inspection=inspection, room=room),
+        images=ImageService(
+            repository=repository, objects=objects, inspection=inspection, room=room, metrics=telemetry.metrics
+        ),
         uploads=UploadService(
             uploads=uploads,
             claims=claims,
@@ -181,11 +205,16 @@ def _services(
             inspection=inspection,
             room=room,
             max_size=settings.max_image_size,
+            metrics=telemetry.metrics,
         ),
         idempotency=IdempotencyService(claims),
         housekeeper=housekeeper,
         reconciler=Reconciler(
-            repository=repository, uploads=uploads, objects=objects, audit=audit, housekeeper=housekeeper
+            repository=repository,
+            uploads=uploads,
+            objects=objects,
+            audit=repositories.audit,
+            housekeeper=housekeeper,
         ),
         links=links,
         contents=ContentLinks(keys),

@@ -5,16 +5,19 @@ import re
 from pathlib import Path
 
 import pytest
+from prometheus_client.process_collector import ProcessCollector
 
 from scripts import reference
 from src import AsyncClient, Client
 from src.common import errors
 from src.common.config import VARIABLES
 from src.common.errors import ServiceError
-from src.handlers.app import OBJECT_ROUTES, ROUTES
+from src.common.metrics import METRICS
+from src.handlers.app import METRICS_ROUTES, OBJECT_ROUTES, ROUTES
 from src.handlers.fields import UploadFields
 from src.handlers.problems import status_of
 from src.handlers.queries import ContentParameters, ImageParameters, ListParameters, TagParameters, UsageParameters
+from src.models.caller import SCOPES
 from tests.support.server import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -54,7 +57,7 @@ def test_every_route_is_documented_and_no_other() -> None:
     documented = {row[0].strip("`") for row in rows("## API")}
     existing = {
         f"{method} {route.path.replace(':path', '')}"
-        for route in ROUTES + OBJECT_ROUTES
+        for route in ROUTES + OBJECT_ROUTES + METRICS_ROUTES
         for method in (route.methods or ()) - {"HEAD"}
     }
     assert documented == existing - {"GET /docs/{name}", "GET /gallery/{version}/{name}"}  # files of the pages
@@ -94,6 +97,24 @@ def test_every_method_of_the_clients_is_documented() -> None:
     asynchronous = {name for name in vars(AsyncClient) if not name.startswith("_")}
     assert asynchronous == documented - {"close"} | {"aclose"}
     assert all(vars(Client)[name].__doc__ for name in documented)
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    processes = {f.name: f.documentation for f in ProcessCollector("image_service", registry=None).collect()}
+    expected = [(m.name, m.kind, ", ".join(f"`{label}`" for label in m.labels), m.help) for m in METRICS]
+    documented = [(name.strip("`"), kind, labels, text) for name, kind, labels, text in rows("### Metrics")]
+    of_processes = documented[len(expected) :]
+    assert documented[: len(expected)] == expected
+    assert {name.removesuffix("_total"): text for name, _, _, text in of_processes} == {
+        name: text.removesuffix(".") for name, text in processes.items()
+    }
+    assert {labels for _, _, labels, _ in of_processes} == {"`pid`"}
+
+
+def test_every_scope_is_documented() -> None:
+    assert [row[0].strip("`") for row in rows("Of the scopes, each of those for images includes those before it:")] == [
+        *SCOPES
+    ]
 
 
 def test_the_reference_is_as_it_is_made() -> None:

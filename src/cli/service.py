@@ -57,7 +57,7 @@ def serve(**options: str | None) -> None:
     multiple=True,
     default=(WRITE,),
     show_default=True,
-    help="What it allows. Each includes those before it; images:admin is for the images of all.",
+    help="What it allows. Of those for images each includes those before it; images:admin is for the images of all.",
 )
 @click.option(
     "--expires",

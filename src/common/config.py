@@ -249,6 +249,13 @@ VARIABLES = (
     Variable(
         "LOG_LEVEL", "log_level", "INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR"), "The least level that is logged"
     ),
+    Variable(
+        "METRICS",
+        "metrics",
+        "on",
+        _choice("on", "off"),
+        "Whether the server has `/metrics`, and a Lambda function writes metrics for CloudWatch: `on` or `off`",
+    ),
 )
 
 
@@ -287,6 +294,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     quota_images: int | None
     quota_bytes: int | None
     log_level: str
+    metrics: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -299,6 +307,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def is_open(self) -> bool:
         """Whether nobody is asked who they are."""
         return self.auth_secret is None and self.auth_jwks_url is None
+
+    @property
+    def is_measured(self) -> bool:
+        return self.metrics == "on"
 
     @property
     def is_local(self) -> bool:

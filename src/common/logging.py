@@ -5,6 +5,7 @@ import datetime as dt
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from functools import lru_cache
@@ -14,6 +15,8 @@ import msgspec
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+# Of whoever traces the request: the members that its lines have besides, in hex.
+trace_ids: ContextVar[Mapping[str, str] | None] = ContextVar("trace_ids", default=None)
 
 
 _OWN_FIELDS = frozenset(logging.makeLogRecord({}).__dict__)  # of every record; the others are what is logged
@@ -90,6 +93,8 @@ def _head(created: float, level: str, logger: str) -> dict[str, str]:
     head = {"time": f"{_second(seconds)}.{milliseconds:03}Z", "level": level, "logger": logger}
     if (current := request_id.get()) is not None:
         head["request_id"] = current
+    if (trace := trace_ids.get()) is not None:
+        head.update(trace)
     return head
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -31,9 +31,11 @@ from .docs import docs_asset, docs_page, openapi_json
 from .gallery import gallery_file, gallery_page
 from .health import healthz, limits, readyz
 from .images import get_image, list_images, upload
+from .metrics import get_metrics
 from .object_forms import receive_form
 from .objects import serve_object
 from .routing import OnError, ShortWay
+from .spans import RequestSpans
 from .uploads import cancel_upload, complete_upload, declare_upload, get_upload
 
 OPEN = "nobody is asked who they are, so whoever reaches the API may do everything (ALLOW_ANONYMOUS=1)"
@@ -92,6 +94,9 @@ OBJECT_ROUTES = (
     Route(OBJECTS_PATH + "{key:path}", serve_object, methods=["GET"]),
 )
 
+# Of a server that counts; from Lambda they go to CloudWatch.
+METRICS_ROUTES = (Route("/metrics", get_metrics, methods=["GET"]),)
+
 EXCEPTION_HANDLERS: dict[Any, OnError] = {ServiceError: on_service_error, HTTPException: on_http_exception}
 
 
@@ -105,18 +110,27 @@ def create_app(
     """
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any]]:
         sweeps = asyncio.create_task(services.housekeeper.run()) if services.settings.storage == "local" else None
-        yield
+        yield {"metrics": services.telemetry.metrics}  # for the protocol, which refuses what never comes here
         if sweeps:
             sweeps.cancel()
         await services.close()
 
-    routes = ROUTES if services.settings.storage == "aws" else ROUTES + OBJECT_ROUTES
-    short_way = Middleware(ShortWay, routes=routes, exception_handlers=EXCEPTION_HANDLERS)
+    telemetry = services.telemetry
+    routes = [
+        *ROUTES,
+        *(OBJECT_ROUTES if services.settings.storage == "local" else ()),
+        *(METRICS_ROUTES if telemetry.exposition else ()),
+    ]
     app = Starlette(
         routes=routes,
-        middleware=[*_cors(services.settings), Middleware(RequestContext), short_way],
+        middleware=[
+            *_cors(services.settings),
+            Middleware(RequestContext, metrics=telemetry.metrics),
+            *([Middleware(RequestSpans, tracing=telemetry.tracing)] if telemetry.tracing.is_on else []),
+            Middleware(ShortWay, routes=routes, exception_handlers=EXCEPTION_HANDLERS),
+        ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
@@ -157,10 +171,11 @@ def from_environment() -> Starlette:
     """Build the application as the environment says: what a server process runs."""
     # Now, and not when the first picture comes.
     from ..imaging import inspect, render  # noqa: F401
+    from .telemetry import of_server  # a server's alone
 
     settings = Settings.from_environment(os.environ)
     logging.configure(settings.log_level, in_server=True)
-    app = create_app(build_services(settings), is_local=settings.is_local)
+    app = create_app(build_services(settings, of_server(settings, os.environ)), is_local=settings.is_local)
     # All that is there by now stays: to look through it for garbage would take 10 ms, again and again.
     gc.collect()
     gc.freeze()

@@ -15,7 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..common.errors import InternalError, OutcomeUnknown, ServiceError, StoreUnavailable
 from ..common.ids import is_id
-from ..common.logging import info, request_id
+from ..common.logging import info, request_id, trace_ids
+from ..common.metrics import Metrics
+from ..common.tracing import TraceParent
+from .answers import services_of
+from .measures import Measures, note_refusal
 from .problems import from_http_exception, problem_response, status_of
 
 log = logging.getLogger(__name__)
@@ -33,20 +37,28 @@ HEADERS = (
 class RequestContext:
     """The outermost ASGI layer."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
+        self._measures = Measures(metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        token = request_id.set(_request_id(scope))
-        status = 0
+        own_id, parent = _ids(scope)
+        token = request_id.set(own_id)
+        if parent:
+            trace_ids.set({"trace_id": parent.trace_id, "parent_span_id": parent.span_id})
+            scope["traceparent"] = parent
+        status = size = 0
+        receive, body = self._measures.counted(scope, receive)
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
+            nonlocal status, size
+            if message["type"] == "http.response.body":
+                size += len(message.get("body", b""))
+            elif message["type"] == "http.response.start":
                 status = message["status"]
                 names = {name for name, _ in message["headers"]}
                 added = [header for header in HEADERS if header[0] not in names]
@@ -69,8 +81,12 @@ class RequestContext:
                 raise  # too late for another answer: the server breaks the connection off
             await problem_response(InternalError("Something unexpected went wrong."))(scope, receive, send_with_headers)
         finally:
-            _log_request(scope, status, started)
+            passed = time.perf_counter() - started
+            _log_request(scope, status, passed)
+            self._measures.note(scope, status, passed, body.size, size)
             request_id.reset(token)
+            if trace_ids.get() is not None:
+                trace_ids.set(None)
 
 
 async def on_service_error(request: Request, error: Exception) -> Response:
@@ -78,6 +94,8 @@ async def on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)  # noqa: S101 - Starlette calls it for this class only
     if status_of(type(error)) >= 500:
         log.error(error.detail, exc_info=error)
+    else:
+        note_refusal(services_of(request).telemetry.metrics, request.scope, error)
     return problem_response(error)
 
 
@@ -97,24 +115,30 @@ def _allowed(request: Request) -> str:
     return ", ".join(sorted(methods))
 
 
-def _request_id(scope: Scope) -> str:
+def _ids(scope: Scope) -> tuple[str, TraceParent | None]:
+    """Return the request's id, a new one if it brings none that is well-formed, and its parent if it has one."""
+    own_id, parents = None, []
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and _ACCEPTED_ID.fullmatch(text := bytes(value).decode("latin-1")):
-            return text
-    return os.urandom(16).hex()
+        if name == b"x-request-id":
+            text = bytes(value).decode("latin-1")
+            own_id = own_id or (text if _ACCEPTED_ID.fullmatch(text) else None)
+        elif name == b"traceparent":
+            parents.append(bytes(value).decode("latin-1"))
+    # Several are as good as none (W3C Trace Context).
+    return own_id or os.urandom(16).hex(), TraceParent.of(parents[0]) if len(parents) == 1 else None
 
 
 def _current_id() -> bytes:
     return (request_id.get() or "").encode()
 
 
-def _log_request(scope: Scope, status: int, started: float) -> None:
+def _log_request(scope: Scope, status: int, passed: float) -> None:
     # The query is not logged: it may hold a signature. Nor is the path, where it is not one of ours.
     fields: dict[str, Any] = {
         "method": scope["method"],
         "route": getattr(scope.get("route"), "path", None),
         "status": status,
-        "duration_ms": round((time.perf_counter() - started) * 1000, 2),
+        "duration_ms": round(passed * 1000, 2),
     }
     image_id = scope.get("path_params", {}).get("image_id") or scope.get("state", {}).get("image_id", "")
     if is_id(image_id):

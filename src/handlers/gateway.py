@@ -3,13 +3,18 @@
 import asyncio
 import logging as stdlib_logging
 import os
+import sys
+from collections.abc import Callable
+from typing import Any
 
 from mangum import Mangum
 
 from ..bootstrap import build_services
 from ..common import logging
 from ..common.config import Settings
+from ..common.emf import EmfMetrics
 from ..common.errors import ConfigurationError
+from ..common.telemetry import SILENT, Telemetry
 from .app import OPEN, create_app
 from .stages import StagePrefix
 
@@ -19,7 +24,10 @@ CARRIED_BODY = (6 * 1024 * 1024 - 64 * 1024) * 3 // 4  # bytes
 TEXT_TYPES = ["text/", "application/json", "application/problem+json"]  # all others go out in base64
 
 
-def build() -> Mangum:
+type Adapter = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+
+def build() -> Adapter:
     """Build all that answers events take, as the environment says."""
     logging.configure("INFO")
     try:
@@ -27,13 +35,33 @@ def build() -> Mangum:
         settings = Settings.from_environment({"STORAGE": "aws", **os.environ})
         logging.configure(settings.log_level)
         _refuse_open_api(settings)
-        app = create_app(build_services(settings), behind_gateway=True, carried_body=CARRIED_BODY)
+        metrics = EmfMetrics(_write) if settings.is_measured else None
+        telemetry = Telemetry(metrics=metrics) if metrics else SILENT
+        app = create_app(build_services(settings, telemetry), behind_gateway=True, carried_body=CARRIED_BODY)
     except Exception:
         stdlib_logging.getLogger(__name__).exception("the start failed")
         raise
     asyncio.set_event_loop(asyncio.new_event_loop())  # Mangum uses the thread's loop, and each invocation the same one
     scheme = "http" if _is_emulated(settings) else None
-    return Mangum(StagePrefix(app, scheme=scheme), lifespan="off", text_mime_types=TEXT_TYPES)
+    adapter = Mangum(StagePrefix(app, scheme=scheme), lifespan="off", text_mime_types=TEXT_TYPES)
+    return _flushing(adapter, metrics) if metrics else adapter
+
+
+def _flushing(adapter: Adapter, metrics: EmfMetrics) -> Adapter:
+    """Return the adapter with what an invocation counts written at its end: there may be no other one."""
+
+    def answer(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        try:
+            return adapter(event, context)
+        finally:
+            metrics.flush()
+
+    return answer
+
+
+def _write(line: str) -> None:
+    sys.stdout.write(f"{line}\n")  # where CloudWatch finds it
+    sys.stdout.flush()  # there may be no next time
 
 
 def _is_emulated(settings: Settings) -> bool:

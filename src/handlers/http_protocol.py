@@ -9,6 +9,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ..common.errors import InvalidRequest, RequestHeadTooLarge, RequestTimeout, ServiceError
 from ..common.logging import request_id
+from ..common.metrics import REQUESTS
+from .measures import NO_ROUTE, OTHER
 from .problems import problem_response
 
 log = logging.getLogger(__name__)
@@ -109,6 +111,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         try:
             response = problem_response(error, headers={"X-Request-Id": own_id, "Connection": "close"})
             log.info("request", extra={"method": None, "route": None, "status": response.status_code})
+            if metrics := self.app_state.get("metrics"):
+                metrics.count(REQUESTS, (OTHER, NO_ROUTE, str(response.status_code)))
         finally:
             request_id.reset(token)
         head = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]

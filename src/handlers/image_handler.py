@@ -16,5 +16,4 @@ gc.enable()
 
 def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer one event of API Gateway or of a function URL."""
-    answer: dict[str, Any] = _adapter(event, context)
-    return answer
+    return _adapter(event, context)

@@ -91,7 +91,7 @@ def _guarded(document: dict[str, Any], app: Starlette) -> dict[str, Any]:
         }
     for route in app.routes:
         scope, takes_links = guard_of(getattr(route, "endpoint", None))
-        if scope is None or not isinstance(route, Route):
+        if scope is None or not isinstance(route, Route) or description_of(route.endpoint) is None:
             continue
         for method in (route.methods or set()) - {"HEAD"}:
             operation = document["paths"][route.path][method.lower()]

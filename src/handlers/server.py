@@ -10,9 +10,12 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from multiprocessing.connection import wait
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
@@ -25,6 +28,7 @@ from ..common.config import Settings
 from ..common.errors import ConfigurationError, StoreError
 from .app import OPEN, OPEN_LOCALLY, from_environment
 from .http_protocol import BoundedHttpProtocol
+from .telemetry import METRICS_DIRECTORY, of_server
 
 log = stdlib_logging.getLogger(__name__)
 
@@ -40,11 +44,18 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     `announce` gets the URL once it answers. Raises ConfigurationError if the address or the stores can't be had.
     """
     logging.configure(settings.log_level)
+    os.environ.pop(METRICS_DIRECTORY, None)  # which would be somebody else's
     listener = _bind(settings)
     if settings.is_open and not ip_address(listener.getsockname()[0]).is_loopback:
         log.warning(OPEN_LOCALLY if settings.is_local else OPEN)
     asyncio.run(_try(settings))
-    _spool_beside_the_data(settings)
+    with _metrics_directory(settings):
+        _spool_beside_the_data(settings)
+        threading.Thread(target=_announce, args=(listener, announce), daemon=True).start()
+        _run(settings, listener)
+
+
+def _run(settings: Settings, listener: socket.socket) -> None:
     config = uvicorn.Config(
         f"{__name__}:worker_app",
         factory=True,
@@ -56,15 +67,14 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         timeout_graceful_shutdown=GRACE,
         timeout_keep_alive=KEEP_ALIVE,
     )
-    server = uvicorn.Server(config)
-    threading.Thread(target=_announce, args=(listener, announce), daemon=True).start()
     if settings.workers > 1:
         # They share one socket: with more, the first of them takes everybody.
-        supervisor = Multiprocess(config, sockets=[listener])
+        supervisor = Supervisor(config, sockets=[listener])
         # uvicorn would restart the workers: the service would outlive the terminal that is closed.
         signal.signal(signal.SIGHUP, lambda *_: supervisor.should_exit.set())
         supervisor.run()
         return
+    server = uvicorn.Server(config)
     # uvicorn raises the signal that ended it once more, for whoever listened before it: that is us, and it is well.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -73,9 +83,42 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     server.run(sockets=[listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))])
 
 
+class Supervisor(Multiprocess):
+    """Starts a server process anew that has ended, and drops the gauges of the one before."""
+
+    _before: frozenset[int] = frozenset()
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        now = frozenset(process.pid for process in self.processes if process.pid)
+        ended, self._before = self._before - now, now
+        if ended and (directory := os.environ.get(METRICS_DIRECTORY)):
+            from ..common.prometheus import forget  # only where it is needed: this process counts nothing
+
+            for pid in ended:
+                forget(Path(directory), pid)
+
+
+@contextmanager
+def _metrics_directory(settings: Settings) -> Iterator[None]:
+    """Have a directory for what the server processes count, which they find in the environment."""
+    if not settings.is_measured:
+        yield
+        return
+    try:
+        directory = TemporaryDirectory(prefix="image-service-metrics-")
+    except OSError as error:
+        raise ConfigurationError(
+            f"TMPDIR: wants a directory that can be written to, or METRICS=off ({error})"
+        ) from error
+    with directory:
+        os.environ[METRICS_DIRECTORY] = directory.name
+        yield
+
+
 async def _try(settings: Settings) -> None:
     """Open everything once and close it again, so that a start which can't succeed fails here and in one process."""
-    services = build_services(settings)
+    services = build_services(settings, of_server(settings, os.environ))
     try:
         await services.housekeeper.begin()
     except StoreError as error:

@@ -7,17 +7,22 @@ import msgspec
 
 from ..common.errors import InsufficientScope
 
-type Scope = Literal["images:read", "images:write", "images:admin"]
-SCOPES: tuple[Scope, ...] = get_args(Scope.__value__)  # each includes those before it
-READ, WRITE, ADMIN = SCOPES
+type Scope = Literal["images:read", "images:write", "images:admin", "metrics:read"]
+SCOPES: tuple[Scope, ...] = get_args(Scope.__value__)
+READ, WRITE, ADMIN, METRICS = SCOPES
+IMAGE_SCOPES = (READ, WRITE, ADMIN)  # each includes those before it
 ANONYMOUS = "anonymous"
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who calls, by the user id that their images have, and the widest scope they have, if any."""
+    """Who calls, by the user id that their images have, and the widest scope for images they have, if any.
+
+    One who is no admin `may_read_metrics` only with a scope of its own, which allows nothing else: they tell of all.
+    """
 
     user_id: str
     scope: Scope | None
+    may_read_metrics: bool = False
 
     @property
     def owner(self) -> str | None:
@@ -31,7 +36,9 @@ class Caller(msgspec.Struct, frozen=True):
 
     def may(self, scope: Scope) -> bool:
         """Tell whether the caller may do what takes this scope."""
-        return self.scope is not None and SCOPES.index(self.scope) >= SCOPES.index(scope)
+        if scope == METRICS:
+            return self.may_read_metrics or self.scope == ADMIN
+        return self.scope is not None and IMAGE_SCOPES.index(self.scope) >= IMAGE_SCOPES.index(scope)
 
     def require(self, scope: Scope) -> None:
         """Raise InsufficientScope if the caller may not do what takes this scope."""
@@ -55,6 +62,6 @@ ANYBODY = Caller(ANONYMOUS, ADMIN)
 
 
 def widest(scopes: Iterable[str]) -> Scope | None:
-    """Return the widest of ours among some scopes."""
+    """Return the widest scope for images among some."""
     ours = set(scopes)
-    return next((scope for scope in reversed(SCOPES) if scope in ours), None)
+    return next((scope for scope in reversed(IMAGE_SCOPES) if scope in ours), None)

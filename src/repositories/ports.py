@@ -22,6 +22,8 @@ from ..models.usage import TagPage, TagQuery, Usage
 class UploadNotOpen(Exception):
     """There is no upload with the image's id that waits to be completed (any more)."""
 
+    code = "upload_not_open"  # for metrics: no client ever sees it
+
 
 class UploadExists(Exception):
     """There is another upload with the image's id than the caller knows of."""
@@ -29,6 +31,8 @@ class UploadExists(Exception):
 
 class ClaimLost(Exception):
     """Another request holds the key by now, so nothing was written."""
+
+    code = "claim_lost"
 
 
 class ImageRepository(Protocol):

@@ -1,10 +1,15 @@
-"""What every way in ends with: the picture is verified, and gets the record that it is to have."""
+"""What every way in ends with: the picture is verified, gets the record that it is to have, and is taken note of."""
+
+import logging
 
 from ..common.errors import DimensionsMismatch, FieldError
 from ..common.ids import created_at
+from ..common.metrics import UPLOAD_BYTES, UPLOADS, Metrics
 from ..models.caller import ANONYMOUS
 from ..models.image import Image, NewImage, Picture, default_filename
 from .inspection import InspectionService
+
+log = logging.getLogger(__name__)
 
 
 async def accepted(new: NewImage, image_id: str, inspection: InspectionService) -> Image:
@@ -30,6 +35,13 @@ async def accepted(new: NewImage, image_id: str, inspection: InspectionService) 
         updated_at=moment,
         version=1,
     )
+
+
+def note_upload(image: Image, metrics: Metrics) -> None:
+    """Say that an image is committed."""
+    log.info("image uploaded", extra={"image_id": image.image_id, "size": image.size})
+    metrics.count(UPLOADS)
+    metrics.count(UPLOAD_BYTES, amount=image.size)
 
 
 def _check_stated_size(new: NewImage, picture: Picture) -> None:

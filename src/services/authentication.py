@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from ..common import tokens
 from ..common.errors import TokenInvalid, TokenMissing
 from ..common.validation import is_user_id
-from ..models.caller import Caller, widest
+from ..models.caller import METRICS, Caller, widest
 from ..repositories.ports import PublicKeys
 
 
@@ -72,7 +72,8 @@ class TokenAuthentication:
         user_id = claims["sub"]
         if not is_user_id(user_id):
             raise TokenInvalid("The token's subject can't be a user id: it wants 1 to 128 of A-Z a-z 0-9 . _ @ : | + -")
-        return Caller(user_id, widest(_scopes(claims)))
+        scopes = _scopes(claims)
+        return Caller(user_id, widest(scopes), METRICS in scopes)
 
 
 def _bearer_token(authorization: str | None) -> str:

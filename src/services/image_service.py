@@ -14,13 +14,14 @@ import msgspec
 
 from ..common.errors import ImageNotFound, OutcomeUnknown, PreconditionFailed, ServiceError, StoreUnavailable
 from ..common.ids import is_id, new_id
+from ..common.metrics import NO_METRICS, Metrics
 from ..models.claim import Claim, Outcome
 from ..models.image import Deletion, Image, ImagePatch, NewImage, default_filename, original_key
 from ..models.page import ImageQuery, Page
 from ..models.rendition import renditions_prefix
 from ..models.usage import TagPage, TagQuery, Usage
 from ..repositories.ports import ImageRepository, ObjectStore
-from .acceptance import accepted
+from .acceptance import accepted, note_upload
 from .garbage import discard
 from .inspection import InspectionService
 from .room import Room
@@ -37,12 +38,19 @@ class ImageService:
     """With `owner` given, the images of others are as good as not there; None is for those who see everybody's."""
 
     def __init__(
-        self, *, repository: ImageRepository, objects: ObjectStore, inspection: InspectionService, room: Room
+        self,
+        *,
+        repository: ImageRepository,
+        objects: ObjectStore,
+        inspection: InspectionService,
+        room: Room,
+        metrics: Metrics = NO_METRICS,
     ) -> None:
         self._repository = repository
         self._objects = objects
         self._inspection = inspection
         self._room = room
+        self._metrics = metrics
 
     async def upload(self, new: NewImage, *, claim: Claim | None = None) -> Outcome:
         """Verify, store and commit an image, and with it the result of the claim.
@@ -69,7 +77,7 @@ class ImageService:
             await discard(self._objects, key)
             log.info("upload is a duplicate", extra={"image_id": committed.image_id})
             return Outcome(committed, False)
-        log.info("image uploaded", extra={"image_id": image.image_id, "size": image.size})
+        note_upload(image, self._metrics)
         return Outcome(committed, True)
 
     async def get(self, image_id: str, *, owner: str | None) -> Image:

@@ -19,7 +19,9 @@ from ..common.errors import (
     TooManyRenditions,
     UndecodableImage,
 )
+from ..common.metrics import RENDITIONS, RENDITIONS_RUNNING, RENDITIONS_WAITING, outcome_of, raised
 from ..common.payload import Payload
+from ..common.telemetry import SILENT, Telemetry
 from ..imaging.memory import MemoryBudget
 from ..models.image import Image, original_key
 from ..models.rendition import (
@@ -51,6 +53,7 @@ class RenditionService:
         max_pixels: int,
         most_waiting: int = WAITING_PER_CORE * (os.cpu_count() or 1),
         patience: float = PATIENCE,
+        telemetry: Telemetry = SILENT,
     ) -> None:
         self._repository = repository
         self._objects = objects
@@ -59,6 +62,7 @@ class RenditionService:
         self._max_pixels = max_pixels
         self._most_waiting = most_waiting
         self._patience = patience
+        self._telemetry = telemetry
         self._running: dict[str, asyncio.Task[None]] = {}
         self._waiting = 0
         self._at_once = asyncio.Semaphore(os.cpu_count() or 1)
@@ -100,16 +104,33 @@ class RenditionService:
         try:
             await self._objects.head(key)
         except ObjectNotFound:
-            if self._waiting >= self._most_waiting:
-                raise Overloaded(f"{self._waiting} renditions are waiting to be made.") from None
-            self._waiting += 1
+            error: BaseException | None = None
             try:
+                await self._make_in_turn(key, image, rendition)
+            except BaseException as failure:
+                error = failure
+                raise
+            finally:
+                self._telemetry.metrics.count(RENDITIONS, (outcome_of(error),))
+
+    async def _make_in_turn(self, key: str, image: Image, rendition: Rendition) -> None:
+        """Raise Overloaded if too many are waiting already."""
+        if self._waiting >= self._most_waiting:
+            raise Overloaded(f"{self._waiting} renditions are waiting to be made.") from None
+        metrics, tracing = self._telemetry.metrics, self._telemetry.tracing
+        self._waiting += 1
+        try:
+            with raised(metrics, RENDITIONS_WAITING):
                 # As many as there are threads: an upload to be verified must not wait behind all of them.
-                async with self._at_once:
+                await self._at_once.acquire()
+            try:
+                with raised(metrics, RENDITIONS_RUNNING), tracing.current("make rendition"):
                     await self._check_room(image)
                     await self._make(key, image, rendition)
             finally:
-                self._waiting -= 1
+                self._at_once.release()
+        finally:
+            self._waiting -= 1
 
     async def _check_room(self, image: Image) -> None:
         """Raise TooManyRenditions if no more are kept. Some that are made at the same time may come in besides."""

@@ -26,6 +26,7 @@ from ..common.errors import (
     UploadNotFound,
 )
 from ..common.ids import is_id, new_id
+from ..common.metrics import NO_METRICS, Metrics
 from ..common.payload import Payload
 from ..models.caller import ANONYMOUS
 from ..models.claim import Claim, Outcome
@@ -33,7 +34,7 @@ from ..models.image import Details, Image, NewImage, original_key
 from ..models.upload import FORM_LIFE, NewUpload, Upload, incoming_key
 from ..repositories.ports import ClaimRepository, ImageRepository, ObjectStore, UploadNotOpen, UploadRepository
 from . import restoring
-from .acceptance import accepted
+from .acceptance import accepted, note_upload
 from .garbage import discard
 from .inspection import InspectionService
 from .room import Room
@@ -54,6 +55,7 @@ class UploadService:
         inspection: InspectionService,
         room: Room,
         max_size: int,
+        metrics: Metrics = NO_METRICS,
     ) -> None:
         self._uploads = uploads
         self._claims = claims
@@ -62,6 +64,7 @@ class UploadService:
         self._inspection = inspection
         self._room = room
         self._max_size = max_size
+        self._metrics = metrics
 
     async def declare(self, new: NewUpload, *, claim: Claim | None = None) -> Upload:
         """Take note of an upload, and with it the result of the claim.
@@ -188,7 +191,7 @@ class UploadService:
             await discard(self._objects, original_key(image.image_id, image.content_type))
             log.info("upload is a duplicate", extra={"image_id": committed.image_id})
             return Outcome(committed, False)
-        log.info("image uploaded", extra={"image_id": image.image_id, "size": image.size})
+        note_upload(image, self._metrics)
         return Outcome(committed, True)
 
     async def _completed(self, image_id: str, upload: Upload | None, owner: str | None, claim: Claim | None) -> Outcome:

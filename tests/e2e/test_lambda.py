@@ -20,6 +20,7 @@ from src.handlers.stages import split_path
 from src.repositories.dynamodb_images import DynamoDbImageRepository
 from src.repositories.object_store import S3ObjectStore
 from tests.e2e import scenario
+from tests.support.emf import checked
 from tests.support.emulator import Emulator
 from tests.support.gateway import STAGE, GatewayTransport, function_url_event, http_event, rest_event
 from tests.support.pictures import picture
@@ -209,6 +210,46 @@ def test_an_upload_that_is_cut_off(handler: Any, monkeypatch: pytest.MonkeyPatch
     released.set()
 
 
+def test_what_is_counted_is_written_for_cloudwatch(http: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    """By each invocation what it did itself, one line for each set of dimensions."""
+    assert http.get("/metrics").status_code == 404
+    capsys.readouterr()
+    data = picture("png")
+    assert http.post("/images", content=data, headers={"Content-Type": "image/png"}).status_code == 201
+    lines = [checked(line) for line in capsys.readouterr().out.splitlines()]
+    sets = [tuple(sorted(each.items())) for each in map(dimensions, lines)]
+    assert len(sets) == len(set(sets))
+    found = {name: line for line in lines for name in line if name.startswith("image_service_")}
+    request = {"method": "POST", "route": "/images"}
+    assert dimensions(found["image_service_http_requests_total"]) == {**request, "status": "201"}
+    of_route = found["image_service_http_request_duration_seconds"]
+    assert dimensions(of_route) == request
+    assert of_route["image_service_http_request_bytes_total"] == len(data)
+    assert len(of_route["image_service_http_request_duration_seconds"]) == 1
+    accepted = found["image_service_uploads_accepted_total"]
+    assert accepted["image_service_uploads_accepted_bytes_total"] == len(data)
+    calls = {(each["store"], each["operation"], each.get("outcome")) for each in lines if "store" in each}
+    assert {("objects", "put", "ok"), ("objects", "put", None), ("metadata", "images.add", "ok")} <= calls
+    assert http.get("/healthz").status_code == 200
+    (answered, took) = (checked(line) for line in capsys.readouterr().out.splitlines())
+    assert dimensions(answered) == {"method": "GET", "route": "/healthz", "status": "200"}
+    assert took["image_service_http_response_bytes_total"] == len(b'{"status":"ok"}')
+
+
+def dimensions(line: dict[str, Any]) -> dict[str, str]:
+    return {name: line[name] for name in line["_aws"]["CloudWatchMetrics"][0]["Dimensions"][0]}
+
+
+def test_nothing_is_written_where_it_is_not_to_be_paid_for(environment: dict[str, str]) -> None:
+    code = """
+import httpx, src.handlers.image_handler as entry
+from tests.support.gateway import http_event
+print(entry.lambda_handler(http_event(httpx.Request("GET", "https://x.example.com/dev/healthz")), None)["statusCode"])
+"""
+    assert start({**environment, "METRICS": "off"}, code).stdout == "200\n"
+    assert len(start(environment, code).stdout.splitlines()) == 3
+
+
 def start(environment: dict[str, str], code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment_with(**environment), capture_output=True, text=True
@@ -221,7 +262,8 @@ def test_a_cold_start_imports_no_other_sdk(environment: dict[str, str]) -> None:
     assert done.returncode == 0, done.stderr
     modules = {name.partition(".")[0] for name in done.stdout.split()}
     assert "pydynox" in modules
-    assert modules & {"boto3", "botocore", "httpx", "uvicorn", "click", "pydantic", "PIL"} == set()
+    others = {"boto3", "botocore", "uvicorn", "click", "httpx", "pydantic", "PIL", "prometheus_client", "opentelemetry"}
+    assert modules & others == set()
 
 
 def test_an_open_start_says_so(environment: dict[str, str]) -> None:

@@ -203,6 +203,7 @@ def test_relative_data_dir_is_the_callers(tmp_path: Path) -> None:
         ({"HOST": "nowhere.invalid", "ALLOW_ANONYMOUS": "1"}, ["HOST", "'nowhere.invalid'"]),
         ({"HOST": "no..where", "ALLOW_ANONYMOUS": "1"}, ["HOST", "'no..where'"]),
         ({"HOST": "n" * 64, "ALLOW_ANONYMOUS": "1"}, ["HOST", "'nnn"]),
+        ({"OTEL_TRACES_EXPORTER": "otpl", "WORKERS": "2"}, ["OTEL_TRACES_EXPORTER", "'otpl'"]),
     ],
     ids=lambda value: " ".join(f"{k}={v[:20]}" for k, v in value.items()) if isinstance(value, dict) else "",
 )

@@ -13,9 +13,9 @@ from starlette.applications import Starlette
 
 from src.common.ids import new_id
 from src.handlers.admission import guard_of
-from src.handlers.app import OBJECT_ROUTES, ROUTES
+from src.handlers.app import METRICS_ROUTES, OBJECT_ROUTES, ROUTES
 from src.handlers.gallery import files_version
-from src.models.caller import ADMIN, READ, WRITE
+from src.models.caller import ADMIN, METRICS, READ, WRITE
 from tests.support.api import raw, uploaded
 from tests.support.homes import HOMES, home_app
 from tests.support.pictures import picture
@@ -144,6 +144,7 @@ REQUESTS: Mapping[str, Callable[[Home], Awaitable[Call]]] = {
         for path in ("/healthz", "/readyz", "/limits", "/openapi.json", "/docs", "/docs/docs.js", "/")
     },
     "`GET /gallery/v/main.js`": lambda _: _plain(Call("GET", f"/gallery/{files_version()}/main.js")),
+    "`GET /metrics`": lambda home: _after_upload(home, Call("GET", "/metrics")),
     "`GET /objects/o` by a signed link": _signed_object,
     "`GET /objects/o`": _unsigned_object,
     "`POST /objects/` with a signed form": _form,
@@ -182,14 +183,14 @@ def test_the_table_is_whole() -> None:
     assert TABLE.keys() == REQUESTS.keys()
     assert all(row.keys() == CALLERS.keys() for row in TABLE.values())
     tried = {re.match(r"`(\w+) ([^?`]+)", request).groups() for request in TABLE}  # type: ignore[union-attr]
-    for route in (*ROUTES, *OBJECT_ROUTES):
+    for route in (*ROUTES, *OBJECT_ROUTES, *METRICS_ROUTES):
         pattern = re.compile(re.sub(r"\{.*?\}", "[^/]+", route.path))
         for method in (route.methods or set()) - {"HEAD"}:
             assert any(each == method and pattern.fullmatch(path) for each, path in tried), (method, route.path)
 
 
 def test_what_takes_no_token_is_known() -> None:
-    public = {route.path for route in (*ROUTES, *OBJECT_ROUTES) if guard_of(route.endpoint)[0] is None}
+    public = {route.path for route in (*ROUTES, *OBJECT_ROUTES, *METRICS_ROUTES) if guard_of(route.endpoint)[0] is None}
     known = {"/healthz", "/readyz", "/limits", "/openapi.json", "/docs", "/docs/{name}"}
     pages = {"/", "/gallery/{version}/{name}"}
     assert public == known | pages | {"/objects/", "/objects/{key:path}"}
@@ -222,7 +223,7 @@ def _check_challenge(answer: httpx.Response) -> None:
     assert challenge.startswith("Bearer ") == (answer.status_code == 401 or code == "insufficient_scope")
     assert ('error="invalid_token"' in challenge) == (code == "token_invalid")
     if code == "insufficient_scope":
-        assert re.search(r'error="insufficient_scope", scope="images:(write|admin)"', challenge)
+        assert re.search(r'error="insufficient_scope", scope="(images:write|images:admin|metrics:read)"', challenge)
 
 
 async def test_head_is_guarded_as_get_is(home: Home) -> None:
@@ -403,6 +404,21 @@ async def test_a_token_without_scope(home: Home) -> None:
         assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
         assert f'scope="{missing}"' in answer.headers["www-authenticate"]
         assert missing in answer.json()["detail"]
+
+
+async def test_a_scraper_s_token_opens_the_metrics_alone(home: Home) -> None:
+    """It lies about in a file, so it is good for nothing else; and what is told is of nobody's images."""
+    await home.image(tags="secret", user_id=OWNER)
+    headers = bearer(token("prometheus", METRICS))
+    answer = await home.client.get("/metrics", headers=headers)
+    assert answer.status_code == 200
+    assert "image_service_uploads_accepted_total 1.0" in answer.text
+    assert not {"secret", OWNER, "prometheus"} & set(re.findall(r"[a-z]+", answer.text))
+    for path in ("/images", "/tags", "/usage", f"/images/{NOBODY}"):
+        assert (await home.client.get(path, headers=headers)).status_code == 403
+    assert (await home.client.post("/images", **with_token(raw(DATA), "x"))).status_code == 201
+    both = bearer(token(OWNER, f"{READ} {METRICS}"))
+    assert [(await home.client.get(path, headers=both)).status_code for path in ("/images", "/metrics")] == [200, 200]
 
 
 async def test_a_token_that_lasts_is_good_until_its_end(home: Home) -> None:

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from src.bootstrap import build_services
 from src.common.config import Settings
 from src.handlers.app import create_app
+from src.handlers.telemetry import METRICS_DIRECTORY, of_server
 from tests.support.emulator import Emulator
 
 HOMES = ("embedded", "aws")
@@ -19,11 +20,11 @@ HOMES = ("embedded", "aws")
 async def home_app(
     home: str, directory: Path, emulator: Callable[[], Emulator], environment: Mapping[str, str]
 ) -> AsyncIterator[Starlette]:
-    """Build it with a database and files below `directory`, or a table and a bucket of its own."""
-    settings = {"DATA_DIR": str(directory / "data"), **environment}
+    """Build it with a database and files below `directory`, or a table and a bucket of its own, and with metrics."""
+    variables = {"DATA_DIR": str(directory / "data"), **environment}
     if home == "aws":
         aws = emulator()
-        settings |= {
+        variables |= {
             "STORAGE": "aws",
             "BUCKET_NAME": aws.new_bucket(),
             "TABLE_NAME": aws.new_table(),
@@ -31,7 +32,10 @@ async def home_app(
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
         }
-    services = build_services(Settings.from_environment(settings))
+    settings = Settings.from_environment(variables)
+    metrics = directory / "metrics"
+    metrics.mkdir()
+    services = build_services(settings, of_server(settings, {METRICS_DIRECTORY: str(metrics)}))
     yield create_app(services)
     await services.close()
 

@@ -115,11 +115,11 @@ def _command_line(pid: int) -> bytes:
 
 
 def environment_with(**variables: str) -> dict[str, str]:
-    """Return an environment with nothing of ours or of AWS in it but `variables`, not even a profile."""
+    """Return an environment with nothing of ours, of AWS or OpenTelemetry in it but `variables`, not even a profile."""
     from src.common.config import VARIABLES
 
     ours = {variable.name for variable in VARIABLES}
-    others = {n: value for n, value in os.environ.items() if n not in ours and not n.startswith("AWS_")}
+    others = {n: value for n, value in os.environ.items() if n not in ours and not n.startswith(("AWS_", "OTEL_"))}
     nowhere = {"AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_CONFIG_FILE": os.devnull}
     return others | nowhere | {"AWS_EC2_METADATA_DISABLED": "true"} | variables
 

@@ -3,17 +3,26 @@
 import pytest
 
 from src.common.errors import InsufficientScope
-from src.models.caller import ADMIN, ANYBODY, READ, SCOPES, WRITE, Caller, Scope, widest
+from src.models.caller import ADMIN, ANYBODY, IMAGE_SCOPES, METRICS, READ, SCOPES, WRITE, Caller, Scope, widest
 
 
 def test_each_scope_includes_those_before_it() -> None:
-    assert SCOPES == ("images:read", "images:write", "images:admin")
-    for mine, scope in enumerate(SCOPES):
-        for wanted, needed in enumerate(SCOPES):
+    assert IMAGE_SCOPES == ("images:read", "images:write", "images:admin")
+    for mine, scope in enumerate(IMAGE_SCOPES):
+        for wanted, needed in enumerate(IMAGE_SCOPES):
             if wanted <= mine:
                 Caller("ann", scope).require(needed)
             else:
                 assert refused(Caller("ann", scope), needed).scope == needed
+
+
+def test_the_metrics_are_for_those_with_a_scope_of_its_own_and_admins() -> None:
+    assert {*SCOPES} == {*IMAGE_SCOPES, METRICS}
+    Caller("ann", ADMIN).require(METRICS)
+    Caller("ann", None, may_read_metrics=True).require(METRICS)
+    for scope in (READ, WRITE):
+        assert refused(Caller("ann", scope), METRICS).scope == METRICS
+        assert refused(Caller("ann", None, may_read_metrics=True), scope).scope == scope
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -34,7 +43,7 @@ def test_whose_images_one_sees(scope: Scope | None, owner: str | None) -> None:
     assert Caller("ann", scope).owner == owner
 
 
-@pytest.mark.parametrize("scope", [None, *SCOPES])
+@pytest.mark.parametrize("scope", [None, *IMAGE_SCOPES])
 @pytest.mark.parametrize("stated", [None, "ann", "", "bob", "Ann", "ann ", "anonymous"])
 def test_whose_a_new_image_is(scope: Scope | None, stated: str | None) -> None:
     caller = Caller("ann", scope)

@@ -43,6 +43,7 @@ DEFAULTS = {
     "quota_images": None,
     "quota_bytes": None,
     "log_level": "INFO",
+    "metrics": "on",
 }
 KEY = "0123456789abcdef"
 INTEGERS = {
@@ -101,6 +102,7 @@ def test_values() -> None:
             "URL_SIGNING_KEYS": f"{KEY}new, {KEY}old ",
             "ALLOW_ANONYMOUS": "1",
             "LOG_LEVEL": "DEBUG",
+            "METRICS": "off",
             "AWS_DEFAULT_REGION": "eu-central-1",
         }
     )
@@ -110,6 +112,7 @@ def test_values() -> None:
     assert settings.url_signing_keys == (f"{KEY}new", f"{KEY}old")
     assert settings.allow_anonymous == "1"
     assert settings.log_level == "DEBUG"
+    assert not settings.is_measured
     assert settings.region == "eu-central-1"
 
 
@@ -138,6 +141,7 @@ def test_what_is_no_such_integer(name: str, kind: str) -> None:
         ("ALLOW_ANONYMOUS", "0", "1 or localhost"),
         ("LOG_LEVEL", "info", "DEBUG or INFO or WARNING or ERROR"),
         ("LOG_LEVEL", "TRACE", "DEBUG or INFO or WARNING or ERROR"),
+        ("METRICS", "1", "on or off"),
     ],
 )
 def test_what_is_no_such_choice(name: str, value: str, wants: str) -> None:
