@@ -25,7 +25,7 @@ from tests.support.tokens import SECRET, token
 README, OPERATIONS = "README.md", "docs/operations.md"
 PAGES = (README, *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")))
 BLOCKS = [block for page in PAGES for block in blocks(ROOT / page)]
-NO_COMMANDS = {"html", "text"}  # languages
+NO_COMMANDS = {"html", "text", "yaml"}  # languages
 SHOWN = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 MADE = "docs/api.md"  # whose commands are run to make it: tests/test_docs.py compares
 
@@ -55,6 +55,10 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
         README,
         "AUTH_SECRET=generate BUCKET_NAME=my-images TABLE_NAME=my-image-metadata bash scripts/deploy.sh",
     ): DEPLOYS,
+    (
+        README,
+        ".venv/bin/pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http",
+    ): f"it installs packages; {SERVES}, and tests/e2e/test_tracing.py with them",
     (README, "docker compose up -d --wait localstack"): DOCKER,
     (README, "docker build -t image-service ."): DOCKER,
     (README, "docker compose up -d --build embedded"): DOCKER,
@@ -105,7 +109,7 @@ def test_the_walk_is_as_it_was_written_down(own_server: Server, directory: Path)
 
 
 def test_the_commands(own_server: Server, directory: Path) -> None:
-    photos = {"sea/waves.jpg": (640, 480), "sea/again.jpg": (640, 480), "cat.jpg": (350, 206)}
+    photos = {"sea/waves.jpg": (640, 480), "sea/waves2.jpg": (640, 480), "cat.jpg": (350, 206)}
     for name, size in photos.items():
         (directory / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / "photos" / name).write_bytes(picture("jpeg", *size))
