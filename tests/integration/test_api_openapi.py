@@ -1,6 +1,7 @@
 """`GET /openapi.json`: a valid OpenAPI 3.1 document of the routes as they are, which real answers match."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -167,6 +168,27 @@ async def test_it_is_valid(document: dict[str, Any]) -> None:
     assert document["servers"] == [{"url": "/"}]
 
 
+@pytest.mark.parametrize("environment", [{}, AUTH], ids=["open", "tokens"])
+async def test_it_is_the_same_in_both_homes(environment: dict[str, str], tmp_path: Path) -> None:
+    """What it says depends on whether tokens are asked for, and on no store: here nothing answers."""
+    nowhere = {
+        "STORAGE": "aws",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    documents = []
+    for home in ({"DATA_DIR": str(tmp_path / "data")}, nowhere):
+        services = build_services(Settings.from_environment({**home, **environment}))
+        transport = httpx.ASGITransport(create_app(services))
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            documents.append((await client.get("/openapi.json")).json())
+        await services.close()
+    OpenAPIV31SpecValidator(documents[0]).validate()
+    assert documents[0] == documents[1]
+    assert ("securitySchemes" in documents[0]["components"]) == bool(environment)
+
+
 async def test_every_route_is_in_it(document: dict[str, Any]) -> None:
     described = {(method, path) for path, methods in document["paths"].items() for method in methods}
     existing = {
@@ -190,6 +212,12 @@ async def test_every_operation_says_what_it_does(document: dict[str, Any]) -> No
     assert all(entry["summary"] for entry in operations)
     assert len({entry["operationId"] for entry in operations}) == len(operations)
     assert all(name.isalnum() for name in document["components"]["schemas"])
+
+
+async def test_every_schema_is_used(document: dict[str, Any]) -> None:
+    """Clients that are made from it get a class for each."""
+    used = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))
+    assert set(document["components"]["schemas"]) == set(used)
 
 
 @pytest.mark.parametrize(
@@ -287,6 +315,13 @@ async def test_every_body_of_an_upload_is_in_it(document: dict[str, Any]) -> Non
         schema = resolved(document, content[media_type]["schema"])
         assert set(schema["properties"]) == set(get_type_hints(model))
         assert schema["required"] == required
+    for format_ in FORMATS:
+        assert content[format_.content_type]["schema"] == {"type": "string", "format": "binary"}
+
+
+async def test_what_the_body_of_an_upload_may_say_has_no_default_in_the_query(document: dict[str, Any]) -> None:
+    """A client that is made from the document would send it, and be refused when the body says something else."""
+    assert not any("default" in entry["schema"] for entry in operation(document, "post", "/images")["parameters"])
 
 
 @pytest.mark.parametrize("entry", STATUSES, ids=" ".join)
