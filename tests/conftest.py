@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -60,9 +61,16 @@ async def client(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def disk() -> Iterator[Path]:
+    """A directory where files usually lie: `tmp_path` may be in memory, of which the system knows fewer calls."""
+    with TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def server(disk: Path) -> Iterator[Server]:
     """A server process that tests share: none may rely on what else is stored in it."""
-    with Server(tmp_path_factory.mktemp("server") / "data") as server:
+    with Server(disk / "server") as server:
         yield server
 
 
