@@ -58,7 +58,7 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
     (
         README,
         ".venv/bin/pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http",
-    ): f"it installs packages; {SERVES}, and tests/e2e/test_tracing.py with them",
+    ): f"it installs packages; {SERVES}, and tests/e2e/test_telemetry.py with them",
     (README, "docker compose up -d --wait localstack"): DOCKER,
     (README, "docker build -t image-service ."): DOCKER,
     (README, "docker compose up -d --build embedded"): DOCKER,

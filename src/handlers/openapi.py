@@ -1,6 +1,8 @@
 """The OpenAPI 3.1 document, from the routes, what their operations say of themselves, and the schemas."""
 
 import copy
+import json
+import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -29,6 +31,7 @@ _HEADERS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "WWW-Authenticate": ("What is wrong with the token, or missing (RFC 6750).", {"type": "string"}),
 }
 _OF_NEW_IMAGES = {status: {"ETag": True, "Location": True} for status in ("200", "201")}
+_BYTES: Mapping[str, str] = {"type": "string", "format": "binary"}
 # By operation and status.
 _ANSWER_HEADERS: Mapping[str, Mapping[str, Mapping[str, bool]]] = {
     "upload_image": _OF_NEW_IMAGES,
@@ -150,12 +153,31 @@ def _finished(document: dict[str, Any]) -> dict[str, Any]:
     for operation in _operations(document):
         # A body that comes too slowly, and headers that are too large.
         _may_answer(document, operation, *([408] if "requestBody" in operation else []), 431)
-    body = document["paths"]["/images"]["post"]["requestBody"]["content"]
-    body.update({format_.content_type: {"schema": {}} for format_ in FORMATS})
+    upload = document["paths"]["/images"]["post"]
+    upload["requestBody"]["content"] |= {format_.content_type: {"schema": _BYTES} for format_ in FORMATS}
+    for parameter in upload["parameters"]:
+        # A client made from the document would send it, and the body may say something else.
+        parameter["schema"].pop("default", None)
     patch = document["paths"]["/images/{image_id}"]["patch"]["requestBody"]["content"]
     patch[MERGE_PATCH] = patch["application/json"]
     _say_what_json_may_hold(document["components"]["schemas"])
+    return _without_strays(document)
+
+
+def _without_strays(document: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the schemas that nothing refers to: those of whole queries, which are there parameter by parameter."""
+    schemas = document["components"]["schemas"]
+    kept: dict[str, Any] = {}
+    wanted = _referred_to(document["paths"])
+    while wanted:
+        kept |= {name: schemas[name] for name in wanted}
+        wanted = _referred_to(kept) - kept.keys()
+    document["components"]["schemas"] = {name: schemas[name] for name in schemas if name in kept}
     return document
+
+
+def _referred_to(part: dict[str, Any]) -> set[str]:
+    return set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(part)))
 
 
 def _say_what_json_may_hold(schemas: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -20,6 +21,12 @@ from tests.contract.object_store import KEY, ObjectStoreContract, create, listed
 from tests.support.payloads import PART, BrokenFile, some_bytes, spooled
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def tmp_path(disk: Path) -> Iterator[Path]:
+    with TemporaryDirectory(dir=disk) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ class Zygote:
     def __init__(self, data_dir: Path, *, environment: Mapping[str, str] | None = None, install: str = "") -> None:
         """Serve `data_dir`, or what the environment says; `install` names a module whose `install()` children call."""
         self.data_dir = data_dir
-        self._environment = environment or {}
+        self.environment = environment or {}
         self._install = install
         self.log = data_dir.with_name(f"{data_dir.name}.log")
         self._process = subprocess.Popen(
@@ -51,7 +51,7 @@ class Zygote:
         """Have a child begin with a command, and return as soon as there is one."""
         order = {
             "command": command,
-            "environment": {"DATA_DIR": str(self.data_dir), "PORT": "0", **self._environment},
+            "environment": {"DATA_DIR": str(self.data_dir), "PORT": "0", **self.environment},
             "log": str(self.log),
             "install": self._install,
         }
