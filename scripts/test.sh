@@ -29,9 +29,8 @@ lint-imports --no-logo
 cfn-lint infra/template.yaml
 python scripts/audit.py
 unset PYTHONDONTWRITEBYTECODE  # or every server that a test starts would compile what it runs
-scratch=$(make_scratch)
+scratch=$(make_scratch) status=0
+trap '[ "$status" = 1 ] || rm -rf "$scratch"' EXIT  # what failed leaves its files
 # In two processes, file by file, those that take long first: browsers and servers of their own need the rest.
-status=0
 python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder --basetemp "$scratch/tests" "$@" || status=$?
-[ "$status" = 1 ] || rm -rf "$scratch"  # what failed leaves its files
 exit "$status"
