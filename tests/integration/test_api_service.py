@@ -32,6 +32,7 @@ ALLOWED = {
     "/objects/x": ["GET", "HEAD"],
     "/tags": ["GET", "HEAD"],
     "/usage": ["GET", "HEAD"],
+    "/checksums": ["GET", "HEAD"],
     "/healthz": ["GET", "HEAD"],
     "/readyz": ["GET", "HEAD"],
     "/limits": ["GET", "HEAD"],

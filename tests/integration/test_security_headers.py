@@ -65,6 +65,8 @@ async def working(app: Starlette, client: httpx.AsyncClient, method: str, path: 
             upload = await declared(client)
             await receive(app, upload)
             url = path.replace("{image_id}", upload["image_id"])
+        case _, "/checksums":
+            url = f"{path}?sha256={image['sha256']}"
         case "POST", "/objects/":
             form = (await declared(client))["upload"]
             options = {"data": form["fields"], "files": {"file": ("a.png", DATA)}}
