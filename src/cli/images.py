@@ -102,7 +102,7 @@ def get(
     printer.show(image, f"{image_words(image)}\n{link}")
 
 
-@click.command()
+@click.command(short_help="Save images, or renditions of them.")
 @click.argument("image_ids", nargs=-1, required=True)
 @click.option(
     "-o",

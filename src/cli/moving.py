@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..client import Client
+from ..common.sizes import in_words
 from ..models.image import Image
 from ..transfer.archives import Archive, NotAnExport
 from ..transfer.exporting import export as exported
@@ -18,7 +19,7 @@ from ..transfer.restoring import import_as_new, restore
 from ..transfer.results import MOVED, Result
 from .exits import CONFIGURATION, INCOMPLETE, end
 from .options import calls_service, filters, owner, query_of
-from .printing import Printer, size
+from .printing import Printer
 from .progress import Progress, bar
 
 _WORDS = {
@@ -37,7 +38,7 @@ _jobs = click.option(
 )
 
 
-@click.command("import")
+@click.command("import", short_help="Upload the pictures of a folder, or an export.")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @owner
 @click.option("--tag", "tags", multiple=True, help="For all of them. May be given several times.")
@@ -100,7 +101,7 @@ def _import_export(
     report.finish()
 
 
-@click.command("export")
+@click.command("export", short_help="Save originals and records in a folder.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @filters
 @_jobs
@@ -164,5 +165,5 @@ class _Report:
 
     def _sum(self) -> str:
         parts = [f"{self._counts[status]:,} {words}" for status, words in _WORDS.items() if self._counts[status]]
-        moved = f" ({size(self._moved)} moved)" if self._moved else ""
+        moved = f" ({in_words(self._moved)} moved)" if self._moved else ""
         return f"{self._counts.total():,} files: {', '.join(parts)}{moved}" if parts else "no files"

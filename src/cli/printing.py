@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable
 import click
 import msgspec
 
+from ..common.sizes import in_words
 from ..models.image import Image
-
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 IMAGE_HEADING = f"{'IMAGE ID':36}  {'UPLOADED (UTC)':16}  {'SIZE':>9}  {'PIXELS':>11}  {'USER':14}  {'FILE':24}  TAGS"
 
@@ -31,7 +30,7 @@ class Printer:
 def image_line(image: Image) -> str:
     pixels = f"{image.width}x{image.height}"
     return (
-        f"{image.image_id}  {image.created_at:%Y-%m-%d %H:%M}  {size(image.size):>9}  {pixels:>11}  "
+        f"{image.image_id}  {image.created_at:%Y-%m-%d %H:%M}  {in_words(image.size):>9}  {pixels:>11}  "
         f"{cut(image.user_id, 14):14}  {cut(image.filename, 24):24}  {', '.join(image.tags)}"
     ).rstrip()
 
@@ -43,7 +42,7 @@ def image_words(image: Image) -> str:
         "file": image.filename,
         "user": image.user_id,
         "type": image.content_type + (f", {image.frames} frames" if image.frames > 1 else ""),
-        "size": f"{size(image.size)} ({image.size:,} bytes)" if image.size >= 1000 else size(image.size),
+        "size": in_words(image.size) + (f" ({image.size:,} bytes)" if image.size >= 1024 else ""),
         "pixels": f"{image.width} x {image.height}",
         "tags": ", ".join(image.tags),
         "description": image.description.replace("\n", "\n" + " " * 15),
@@ -53,14 +52,6 @@ def image_words(image: Image) -> str:
         "sha256": image.sha256,
     }
     return "\n".join(f"{name:13}  {value}" for name, value in facts.items() if value)
-
-
-def size(number: int) -> str:
-    """Write a number of bytes with three digits or so: 999 bytes, 1.5 kB, 20 MB."""
-    value, unit = float(number), 0
-    while value >= 999.5 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.1f} {_UNITS[unit]}" if unit and value < 99.95 else f"{value:.0f} {_UNITS[unit]}"
 
 
 def cut(text: str, width: int) -> str:

@@ -20,7 +20,7 @@ def bar(*, files: int | None, size: int | None) -> Iterator["Progress"]:
         total=size,
         unit="B",
         unit_scale=True,
-        unit_divisor=1000,
+        unit_divisor=1024,
         file=sys.stderr,
         disable=None,  # where it is no terminal
         dynamic_ncols=True,

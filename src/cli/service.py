@@ -48,7 +48,7 @@ def serve(**options: str | None) -> None:
         server.serve(settings, announce=lambda url: click.echo(f"Image Service is ready at {url}"))
 
 
-@click.command()
+@click.command(short_help="Make a token for callers of a service.")
 @click.option("--user", required=True, help="The user id that the holder's images have.")
 @click.option(
     "--scope",
@@ -81,7 +81,7 @@ def token(*, user: str, scopes: tuple[str, ...], life: dt.timedelta) -> None:
         click.echo(minting.token(settings, user_id=user, scopes=scopes, life=life))
 
 
-@click.command()
+@click.command(short_help="Find and remove what crashes have left behind.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 @click.option(
     "--older-than",
@@ -108,7 +108,7 @@ def reconcile(*, dry_run: bool, older_than: dt.timedelta, force: bool, **options
     sys.exit(0 if is_clean else INCOMPLETE)
 
 
-@click.command()
+@click.command(short_help="Check settings, stores, permissions, the clock.")
 @home
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def doctor(*, as_json: bool, **options: str | None) -> None:

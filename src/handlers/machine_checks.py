@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..common.config import Settings
+from ..common.sizes import in_words
 from ..models.check import Check
 
 ROOM = 1 << 30  # bytes below which a disk is as good as full
@@ -91,7 +92,7 @@ def _room(name: str, place: Path, advice: str) -> Check:
     return Check(
         name=name,
         status="ok" if is_enough else "warning",
-        detail=f"{free / 1e9:.1f} GB free at {place}",
+        detail=f"{in_words(free)} free at {place}",
         advice=None if is_enough else advice,
     )
 

@@ -11,13 +11,13 @@ from ..bootstrap import DATABASE, Services, build_services
 from ..common import logging
 from ..common.config import Settings
 from ..common.errors import ConfigurationError
+from ..common.sizes import in_words
 from ..models.finding import LOST, Finding
 
 CLEAR = "\r\033[K"  # the line with the bar, which comes again below what is printed
 MOST_STEPS = 500  # of the bar
 BEGINNING = dt.datetime.min.replace(tzinfo=dt.UTC)  # before which there is no moment
 SECOND = dt.timedelta(seconds=1)
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 async def run(settings: Settings, *, older_than: dt.timedelta, dry_run: bool, force: bool) -> bool:
@@ -96,7 +96,7 @@ class _Report:
     def line(self, finding: Finding) -> str:
         self._kinds[finding.kind] += 1
         self._size += finding.size
-        detail = ", ".join(part for part in (finding.detail, _bytes(finding.size) if finding.size else "") if part)
+        detail = ", ".join(part for part in (finding.detail, in_words(finding.size) if finding.size else "") if part)
         return f"{self._done(finding)}: {finding.kind}: {finding.what}" + (f" ({detail})" if detail else "")
 
     def _done(self, finding: Finding) -> str:
@@ -114,7 +114,7 @@ class _Report:
             lines.append("Everything agrees.")
         if others:
             is_not_done = "Nothing was changed. Without --dry-run: " if self.dry_run else ""
-            lines.append(f"{is_not_done}{others:,} put right, {_bytes(self._size)} freed.")
+            lines.append(f"{is_not_done}{others:,} put right, {in_words(self._size)} freed.")
         if lost:
             lines.append(f"{_number(lost, 'image is', 'images are')} LOST: restore the bytes, or delete what has none.")
         return "\n".join(lines)
@@ -122,11 +122,3 @@ class _Report:
 
 def _number(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
-
-
-def _bytes(size: int) -> str:
-    """Write a size with three digits or so: 999 bytes, 1.5 KiB, 20 MiB."""
-    value, unit = float(size), 0
-    while value >= 1023.5 and unit < len(UNITS) - 1:
-        value, unit = value / 1024, unit + 1
-    return f"{value:.1f} {UNITS[unit]}" if unit and value < 99.95 else f"{value:.0f} {UNITS[unit]}"

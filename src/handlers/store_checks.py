@@ -12,6 +12,7 @@ from ..bootstrap import Services
 from ..common.errors import ServiceError, StoreFailed
 from ..common.ids import created_at, new_id
 from ..common.payload import Payload
+from ..common.sizes import in_words
 from ..models.check import Check
 from ..models.claim import Claim
 from ..models.image import Image
@@ -54,7 +55,7 @@ async def metadata(services: Services) -> Check:
         await services.claims.take(claim)
         await services.claims.release(claim)
         usage = await services.repository.usage(None)
-        return f"reads and writes; {usage.images:,} images, {usage.bytes / 1e9:.1f} GB"
+        return f"reads and writes; {usage.images:,} images, {in_words(usage.bytes)}"
 
     return await _tried("records", use, _LOCAL_ADVICE if services.settings.storage == "local" else _METADATA_ADVICE)
 

@@ -45,24 +45,33 @@ class FolderOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def scan(root: Path) -> tuple[list[Found], list[Result]]:
-    """Return the files below a folder that look like pictures by their names, and the others; both by name.
+    """Return the files below a folder that look like pictures by their names, and what came of the others; by name.
 
-    Hidden ones are left out, and links to folders are not followed. Raises OSError for a folder that can't be read.
+    Hidden ones are left out, and links to folders are not followed.
     """
     pictures: list[Found] = []
     others: list[Result] = []
-    for directory, folders, names in os.walk(root, onerror=_raise):
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+
+    def unreadable(error: OSError) -> None:
+        others.append(refused(_name(Path(error.filename), root), 0, error))
+
+    for directory, folders, names in os.walk(root, onerror=unreadable):
+        folders[:] = [folder for folder in folders if not folder.startswith(".")]
         for name in names:
             path = Path(directory, name)
             if name.startswith(".") or not path.is_file():
                 continue
-            found = Found(path, path.relative_to(root).as_posix(), path.stat().st_size)
+            found = Found(path, _name(path, root), path.stat().st_size)
             if (mimetypes.guess_type(name)[0] or "").startswith("image/"):
                 pictures.append(found)
             else:
                 others.append(Result(path=found.name, status="skipped", size=found.size, detail="is no picture"))
     return sorted(pictures, key=lambda found: found.name), sorted(others, key=lambda other: other.path)
+
+
+def _name(path: Path, root: Path) -> str:
+    """Return the path below the root as text that can be printed: a file's name may be of any bytes."""
+    return os.fsencode(path.relative_to(root).as_posix()).decode(errors="replace")
 
 
 def import_pictures(client: Client, pictures: Iterable[Found], options: FolderOptions) -> Iterator[Result]:
@@ -121,7 +130,3 @@ def _upload(client: Client, found: Found, options: FolderOptions) -> Callable[[]
         return Result(path=found.name, status=status, size=found.size, image_id=image.image_id)  # type: ignore[arg-type]
 
     return upload
-
-
-def _raise(error: OSError) -> None:
-    raise error

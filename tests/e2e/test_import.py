@@ -111,7 +111,7 @@ def test_a_folder_of_many_kinds(server: Server, tmp_path: Path, user: str) -> No
     done = run(server, folder, *options)
     assert done.code == 1
     counts = "3 uploaded, 1 with the bytes of another file, 1 no pictures, 3 refused"
-    assert re.fullmatch(rf"8 files: {counts} \([\d.]+ kB moved\)\n", done.out)
+    assert re.fullmatch(rf"8 files: {counts} \([\d.]+ KiB moved\)\n", done.out)
     told = dict(re.findall(r"^(.+): refused: .+ \[(\w+)\]$", done.err, re.MULTILINE))
     assert told == {
         "Summer 2025/empty.gif": "invalid_request",
@@ -184,7 +184,7 @@ def test_a_bar_shows_rate_and_time_left(server: Server, tmp_path: Path, user: st
             shown += part
     os.close(controller)
     assert process.returncode == 0
-    assert re.search(rb"\d+/120 files: +\d+%.*[\d.]+k?B/s", shown), shown
+    assert re.search(rb"\d+/120 files: +\d+%.*[\d.]+[kM]?B/s", shown), shown
 
 
 def test_interrupted_by_the_keyboard(server: Server, tmp_path: Path, user: str) -> None:
