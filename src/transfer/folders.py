@@ -16,6 +16,7 @@ import msgspec
 
 from ..client import Client
 from ..common.errors import ServiceError
+from ..models.image import CONTENT_TYPE_OF
 from .parallel import in_order
 from .results import Result, refused
 
@@ -62,11 +63,17 @@ def scan(root: Path) -> tuple[list[Found], list[Result]]:
             if name.startswith(".") or not path.is_file():
                 continue
             found = Found(path, _name(path, root), path.stat().st_size)
-            if (mimetypes.guess_type(name)[0] or "").startswith("image/"):
+            if _is_picture(name):
                 pictures.append(found)
             else:
                 others.append(Result(path=found.name, status="skipped", size=found.size, detail="is no picture"))
     return sorted(pictures, key=lambda found: found.name), sorted(others, key=lambda other: other.path)
+
+
+def _is_picture(name: str) -> bool:
+    """Tell whether a file looks like a picture by its name; those that are not accepted are to be told of, too."""
+    extension = name.rpartition(".")[2].lower()
+    return extension in CONTENT_TYPE_OF or (mimetypes.guess_type(name)[0] or "").startswith("image/")
 
 
 def _name(path: Path, root: Path) -> str:

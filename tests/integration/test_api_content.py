@@ -13,12 +13,13 @@ import pytest
 
 from src.bootstrap import build_services
 from src.common.config import Settings
-from src.common.ids import new_id
 from src.common.sigv4 import Credentials
 from src.handlers.app import create_app
 from src.services.link_service import LinkService
 from tests.support.api import assert_problem, stored_files, uploaded
 from tests.support.pictures import animation, picture
+
+NOBODY = "01a20387-a2de-74e1-8a8e-1f81a90f15ac"  # not one of the moment: all processes have to find the same tests
 
 pytestmark = pytest.mark.anyio
 
@@ -248,7 +249,7 @@ async def test_all_that_is_wrong_is_named(client: httpx.AsyncClient, image: dict
     assert_problem(answer, 400, "invalid_request", *params)
 
 
-@pytest.mark.parametrize("image_id", [new_id(), "x", "%00", "%ff", "a" * 3_000, new_id().upper()], ids=lambda i: i[:9])
+@pytest.mark.parametrize("image_id", [NOBODY, "x", "%00", "%ff", "a" * 3_000, NOBODY.upper()], ids=lambda i: i[:9])
 @pytest.mark.parametrize("params", [{}, {"width": "10"}], ids=str)
 async def test_no_such_image(client: httpx.AsyncClient, image_id: str, params: dict[str, str]) -> None:
     assert_problem(await client.get(f"/images/{image_id}/content", params=params), 404, "image_not_found")
