@@ -1,7 +1,7 @@
 """What the command ends with, and how a failure becomes that."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -18,7 +18,7 @@ INTERRUPTED = 130
 EXITS = {
     0: "done",
     INCOMPLETE: "done in part: something was refused, is missing or not as it should be",
-    CONFIGURATION: "the command or a setting is not understood, or a file can't be read",
+    CONFIGURATION: "the command or a setting is not understood, or a file can't be read or written",
     REFUSED: "the service refused the request",
     UNAVAILABLE: "the service does not answer, or a store of it doesn't",
     INTERRUPTED: "interrupted by Ctrl-C",
@@ -39,8 +39,27 @@ def told() -> Iterator[None]:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise  # click knows what to do
-        where = f"{error.filename}: " if error.filename else ""
-        end(CONFIGURATION, f"{where}{error.strerror or error}")
+        end(CONFIGURATION, _words(error))
+
+
+def each[T](things: Sequence[T], do: Callable[[T], None]) -> None:
+    """Do it with one after the other. Where it goes wrong with one of several, tell so and go on with the others.
+
+    But not if the service does not answer, or does not know us: so it would be with all.
+    """
+    failed = False
+    for thing in things:
+        try:
+            do(thing)
+        except (ServiceError, OSError, ValueError) as error:
+            is_for_all = isinstance(error, ServiceError) and (_is_outage(error) or error.status in (401, 403))
+            if len(things) == 1 or is_for_all or isinstance(error, BrokenPipeError):
+                raise
+            words = _words(error)
+            click.echo(f"image-service: {'' if str(thing) in words else f'{thing}: '}{words}", err=True)
+            failed = True
+    if failed:
+        sys.exit(INCOMPLETE)
 
 
 def end(code: int, words: str) -> NoReturn:
@@ -52,6 +71,10 @@ def _is_outage(error: ServiceError) -> bool:
     return isinstance(error, StoreError) or error.status is None or error.status >= 500
 
 
-def _words(error: ServiceError) -> str:
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+    if not isinstance(error, ServiceError):
+        return str(error)
     request = f" (request {error.request_id})" if error.request_id else ""
     return f"{error.detail} [{error.code}]{request}"

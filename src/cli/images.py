@@ -1,15 +1,15 @@
 """The commands for single images: one for each operation of the API."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
 from ..client import Client
-from ..common.errors import PreconditionFailed, ServiceError
-from ..models.image import Image
-from .exits import INCOMPLETE
+from ..common.errors import PreconditionFailed
+from .exits import INCOMPLETE, REFUSED, each, end
 from .options import calls_service, filters, owner, query_of, renditions
 from .printing import IMAGE_HEADING, Printer, image_line, image_words
 from .values import Duration
@@ -38,21 +38,13 @@ def upload(
     """
     if filename and len(files) > 1:
         raise click.UsageError("--filename is for one file")
-    failed = 0
-    for path in files:
-        try:
-            source: Path | BinaryIO = sys.stdin.buffer if str(path) == "-" else path
-            image = client.upload(source, filename=filename, on_duplicate="return" if once else "store", **about)
-        except ServiceError as error:
-            # The others may be all right; but if the service does not answer, or knows us not, that is the end.
-            if len(files) == 1 or error.status is None or error.status >= 500 or error.status in (401, 403):
-                raise
-            click.echo(f"image-service: {path}: {error.detail} [{error.code}]", err=True)
-            failed += 1
-        else:
-            printer.show(image, image.image_id)
-    if failed:
-        sys.exit(INCOMPLETE)
+
+    def send(path: Path) -> None:
+        source: Path | BinaryIO = sys.stdin.buffer if str(path) == "-" else path
+        image = client.upload(source, filename=filename, on_duplicate="return" if once else "store", **about)
+        printer.show(image, image.image_id)
+
+    each(files, send)
 
 
 @click.command("list")
@@ -127,9 +119,12 @@ def download(*, client: Client, printer: Printer, image_ids: tuple[str, ...], ou
         return
     if len(image_ids) > 1 and not output.is_dir():
         raise click.UsageError(f"--output: got {str(output)!r}, wants a folder for several images")
-    for image_id in image_ids:
+
+    def save(image_id: str) -> None:
         path = client.download(image_id, output, **rendition)
         printer.show({"image_id": image_id, "path": str(path)}, str(path))
+
+    each(image_ids, save)
 
 
 @click.command()
@@ -139,7 +134,7 @@ def download(*, client: Client, printer: Printer, image_ids: tuple[str, ...], ou
 @click.option("--remove-tag", "removed", metavar="TAG", multiple=True, help="One tag less.")
 @click.option("--description", help="Another description; '' for none.")
 @click.option("--filename", help="Another name; '' for the one that the service gives.")
-@click.option("--if-match", metavar="ETAG", help="Only if the image still has this ETag.")
+@click.option("--if-version", type=click.IntRange(1), help="Only if it still has this version.")
 @calls_service
 def update(
     *,
@@ -149,7 +144,7 @@ def update(
     tags: str | None,
     added: tuple[str, ...],
     removed: tuple[str, ...],
-    if_match: str | None,
+    if_version: int | None,
     **texts: str | None,
 ) -> None:
     """Change tags, description or filename of an image. What is not named stays.
@@ -164,32 +159,25 @@ def update(
         changes["tags"] = tags.split(",")
     if not (changes or added or removed):
         raise click.UsageError("there is nothing to change: see --help")
-    if added or removed:
-        image = _retagged(client, image_id, added, removed, if_match, changes)
-    else:
-        image = client.update(image_id, if_match=if_match, **changes)
-    printer.show(image, image_words(image))
-
-
-def _retagged(
-    client: Client,
-    image_id: str,
-    added: tuple[str, ...],
-    removed: tuple[str, ...],
-    if_match: str | None,
-    changes: dict[str, Any],
-) -> Image:
-    """Change some tags of the image as it is now, whoever else is changing it."""
-    gone = {tag.strip().casefold() for tag in removed}
     for attempt in range(1, ATTEMPTS + 1):
         image = client.get(image_id)
-        tags = [tag for tag in (*image.tags, *added) if tag.strip().casefold() not in gone]
+        if if_version not in (None, image.version):
+            end(REFUSED, f"the image is at version {image.version}, and not {if_version} [{PreconditionFailed.code}]")
+        if added or removed:
+            changes["tags"] = _retagged(image.tags, added, removed)
         try:
-            return client.update(image_id, tags=tags, if_match=if_match or image, **changes)
+            # As it was read: others may be changing it.
+            changed = client.update(image_id, if_match=image, **changes)
+            break
         except PreconditionFailed:
-            if if_match or attempt == ATTEMPTS:
+            if if_version or attempt == ATTEMPTS:
                 raise
-    raise AssertionError("the loop ends by itself")
+    printer.show(changed, image_words(changed))
+
+
+def _retagged(tags: Iterable[str], added: Iterable[str], removed: Iterable[str]) -> list[str]:
+    gone = {tag.strip().casefold() for tag in removed}
+    return [tag for tag in (*tags, *added) if tag.strip().casefold() not in gone]
 
 
 @click.command()

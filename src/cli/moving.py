@@ -54,11 +54,13 @@ def import_(
     """Upload all pictures in FOLDER and below it that are not there yet.
 
     What a picture is, its bytes say: one that its owner has already, or that is in the folder twice, is not stored
-    again. So if an import breaks off, just run it again. What looks like no picture by its name is left out, and so
-    is what is hidden. At the end it says how many files came to what, and why those were refused that were.
+    again, and stays as it is, with the tags that it has. So if an import breaks off, just run it again. What looks
+    like no picture by its name is left out, and so are links to folders and what is hidden. At the end it says how
+    many files came to what; what is refused is told, and why.
 
     A folder that was made by export is imported without loss: images keep id, owner, tags, description, file name,
-    times and version. That takes a token with images:admin, or --as-new.
+    times and version. That takes a token with images:admin, or --as-new. With --replace one of which tags, description
+    or the like have changed since is deleted and made as it was then.
 
     \b
     image-service import ~/Pictures --tags-from-folders --user alice
@@ -118,11 +120,13 @@ def export(*, client: Client, printer: Printer, folder: Path, jobs: int, **filte
     """
     query = query_of(**filtered)
     is_whole = not any(value for name, value in query.items() if name not in ("tag_mode", "user_id"))
-    usage = client.usage(query["user_id"]) if is_whole else None
+    archive = Archive(folder)
     try:
-        with bar(files=usage.images if usage else None, size=usage.bytes if usage else None) as progress:
-            report = _Report(printer, progress)
-            report.run(exported(client, Archive(folder), client.images(**query, order="oldest"), jobs=jobs))
+        with archive.begun(query):
+            usage = client.usage(query["user_id"]) if is_whole else None
+            with bar(files=usage.images if usage else None, size=usage.bytes if usage else None) as progress:
+                report = _Report(printer, progress)
+                report.run(exported(client, archive, client.images(**query, order="oldest"), jobs=jobs))
     except NotAnExport as error:
         end(CONFIGURATION, str(error))
     report.finish()

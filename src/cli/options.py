@@ -8,7 +8,7 @@ import click
 
 from ..client import Client
 from .exits import told
-from .printing import Printer
+from .printing import Printer, as_json_option
 from .values import Moment
 
 type Command = Callable[..., None]
@@ -25,7 +25,7 @@ def calls_service(command: Command) -> Command:
         help="The bearer token, if it asks for one. Others on this machine can read it in the list of processes: "
         "better set the variable.",
     )
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+    @as_json_option
     @wraps(command)
     def run(*, url: str | None, token: str | None, as_json: bool, **values: Any) -> None:
         with told(), Client(url, token=token) as client:
@@ -35,7 +35,7 @@ def calls_service(command: Command) -> Command:
 
 
 def filters(command: Command) -> Command:
-    """Add the options that say which images are meant; `images_of` takes them."""
+    """Add the options that say which images are meant; `query_of` reads them."""
     for option in reversed(
         (
             click.option("--user", "user_id", metavar="ID", help="Of this user."),

@@ -8,6 +8,8 @@ import msgspec
 from ..common.sizes import in_words
 from ..models.image import Image
 
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+
 IMAGE_HEADING = f"{'IMAGE ID':36}  {'UPLOADED (UTC)':16}  {'SIZE':>9}  {'PIXELS':>11}  {'USER':14}  {'FILE':24}  TAGS"
 
 

@@ -13,7 +13,7 @@ from ..common.config import Settings
 from ..common.errors import ConfigurationError, ServiceError
 from ..models.caller import SCOPES, WRITE
 from .exits import CONFIGURATION, INCOMPLETE, end
-from .printing import Printer
+from .printing import Printer, as_json_option
 from .values import Duration
 
 
@@ -67,7 +67,8 @@ def serve(**options: str | None) -> None:
     show_default=True,
     help="How long it is good for, such as 30m or 90d.",
 )
-def token(*, user: str, scopes: tuple[str, ...], life: dt.timedelta) -> None:
+@as_json_option
+def token(*, user: str, scopes: tuple[str, ...], life: dt.timedelta, as_json: bool) -> None:
     """Make a token for callers of a service with the same AUTH_SECRET, and print it.
 
     AUTH_ISSUER and AUTH_AUDIENCE are in it where they are set. Exits with 2 and one line that says why if it can't.
@@ -78,7 +79,8 @@ def token(*, user: str, scopes: tuple[str, ...], life: dt.timedelta) -> None:
     from ..handlers import minting
 
     with _configured({}) as settings:
-        click.echo(minting.token(settings, user_id=user, scopes=scopes, life=life))
+        made = minting.token(settings, user_id=user, scopes=scopes, life=life)
+        Printer(as_json=as_json).show({"token": made, "user_id": user, "scope": " ".join(scopes)}, made)
 
 
 @click.command(short_help="Find and remove what crashes have left behind.")
@@ -92,7 +94,8 @@ def token(*, user: str, scopes: tuple[str, ...], life: dt.timedelta) -> None:
 )
 @click.option("--force", is_flag=True, help="Go on even if there is no record at all, so that all pictures go.")
 @home
-def reconcile(*, dry_run: bool, older_than: dt.timedelta, force: bool, **options: str | None) -> None:
+@as_json_option
+def reconcile(*, dry_run: bool, older_than: dt.timedelta, force: bool, as_json: bool, **options: str | None) -> None:
     """Find and remove what crashes have left behind, and mend what does not agree with the records.
 
     Prints one line for each finding and a summary. A record whose object is missing is only reported. Exits with 0 if
@@ -104,13 +107,15 @@ def reconcile(*, dry_run: bool, older_than: dt.timedelta, force: bool, **options
     from ..handlers import reconciliation
 
     with _configured(options) as settings:
-        is_clean = asyncio.run(reconciliation.run(settings, older_than=older_than, dry_run=dry_run, force=force))
+        is_clean = asyncio.run(
+            reconciliation.run(settings, older_than=older_than, dry_run=dry_run, force=force, as_json=as_json)
+        )
     sys.exit(0 if is_clean else INCOMPLETE)
 
 
 @click.command(short_help="Check settings, stores, permissions, the clock.")
 @home
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@as_json_option
 def doctor(*, as_json: bool, **options: str | None) -> None:
     """Check settings, stores, permissions and the clock, and say what to do where something is wrong.
 
@@ -138,3 +143,5 @@ def _configured(options: Mapping[str, str | None]) -> Iterator[Settings]:
         yield Settings.from_environment(os.environ)
     except (ConfigurationError, ServiceError) as error:
         end(CONFIGURATION, str(error))
+    except OSError as error:
+        end(CONFIGURATION, f"{error.filename}: {error.strerror}" if error.filename else str(error))

@@ -38,9 +38,13 @@ async def _run(settings: Settings, tell: Callable[[Check], None]) -> bool:
 
 async def _checks(settings: Settings) -> AsyncGenerator[Check]:
     yield _settings(settings)
+    can_store = True
     for check in machine_checks.of(settings):
         yield check
+        can_store = can_store and check.status != "failed"
     yield await _access(settings)
+    if not can_store:
+        return
     if settings.storage == "local" and not (settings.data_dir / DATABASE).exists():
         yield Check(name="stores", status="ok", detail="nothing there yet: the first start makes them")
         return

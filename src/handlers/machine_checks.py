@@ -58,7 +58,16 @@ def _open_files() -> Check:
 
 
 def _data_dir(directory: Path) -> Iterator[Check]:
-    place = next(path for path in (directory, *directory.parents) if path.exists())
+    # One that may not be entered says of what is in it that it is not there.
+    place = next(path for path in (directory, *directory.parents) if os.path.exists(path))  # noqa: PTH110
+    if not place.is_dir():
+        yield Check(
+            name="DATA_DIR",
+            status="failed",
+            detail=f"{place} is no directory",
+            advice="DATA_DIR wants a directory, which need not be there yet",
+        )
+        return
     if not os.access(place, os.W_OK | os.X_OK):
         yield Check(
             name="DATA_DIR",
@@ -77,7 +86,7 @@ def _data_dir(directory: Path) -> Iterator[Check]:
             advice="DATA_DIR wants a disk of this machine",
         )
     key = directory / "url_signing_key"
-    if key.exists() and key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if os.access(key, os.F_OK) and key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield Check(
             name="url_signing_key",
             status="warning",

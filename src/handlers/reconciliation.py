@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import aclosing
 
 import click
+import msgspec
 
 from ..bootstrap import DATABASE, Services, build_services
 from ..common import logging
@@ -20,7 +21,7 @@ BEGINNING = dt.datetime.min.replace(tzinfo=dt.UTC)  # before which there is no m
 SECOND = dt.timedelta(seconds=1)
 
 
-async def run(settings: Settings, *, older_than: dt.timedelta, dry_run: bool, force: bool) -> bool:
+async def run(settings: Settings, *, older_than: dt.timedelta, dry_run: bool, force: bool, as_json: bool) -> bool:
     """Find, and unless it is a dry run mend. Return whether nothing is left.
 
     Raises ConfigurationError or StoreError; also, unless forced, where everything would be removed.
@@ -30,7 +31,7 @@ async def run(settings: Settings, *, older_than: dt.timedelta, dry_run: bool, fo
         wants = "the directory of a service that has been started"
         raise ConfigurationError(f"DATA_DIR: got {str(settings.data_dir)!r}, wants {wants}")
     services = build_services(settings)
-    report = _Report(dry_run)
+    report = _Report(dry_run, as_json=as_json)
     try:
         if not (dry_run or force) and await services.reconciler.is_misplaced():
             raise ConfigurationError(
@@ -83,8 +84,9 @@ def _moment(older_than: dt.timedelta) -> dt.datetime:
 class _Report:
     """What was found, as lines and in sum."""
 
-    def __init__(self, dry_run: bool) -> None:
+    def __init__(self, dry_run: bool, *, as_json: bool) -> None:
         self.dry_run = dry_run
+        self._as_json = as_json
         self.looked_at = 0
         self._kinds: Counter[str] = Counter()
         self._size = 0
@@ -96,6 +98,9 @@ class _Report:
     def line(self, finding: Finding) -> str:
         self._kinds[finding.kind] += 1
         self._size += finding.size
+        if self._as_json:
+            told = {name: getattr(finding, name) for name in ("kind", "what", "size", "detail")}
+            return _json({"done": self._done(finding), **told})
         detail = ", ".join(part for part in (finding.detail, in_words(finding.size) if finding.size else "") if part)
         return f"{self._done(finding)}: {finding.kind}: {finding.what}" + (f" ({detail})" if detail else "")
 
@@ -107,6 +112,9 @@ class _Report:
         return "would mend" if self.dry_run else "mended"
 
     def summary(self) -> str:
+        if self._as_json:
+            counts = dict(sorted(self._kinds.items()))
+            return _json({"type": "summary", "looked_at": self.looked_at, "counts": counts, "bytes": self._size})
         lines = [f"Looked at {_number(self.looked_at, 'record or object', 'records and objects')}."]
         lines += [f"{number:8,} x {kind}" for kind, number in sorted(self._kinds.items())]
         others, lost = self._kinds.total() - self._kinds[LOST], self._kinds[LOST]
@@ -118,6 +126,10 @@ class _Report:
         if lost:
             lines.append(f"{_number(lost, 'image is', 'images are')} LOST: restore the bytes, or delete what has none.")
         return "\n".join(lines)
+
+
+def _json(thing: object) -> str:
+    return msgspec.json.encode(thing).decode()
 
 
 def _number(number: int, one: str, many: str) -> str:

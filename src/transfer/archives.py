@@ -1,5 +1,6 @@
 """An export: a folder with the originals, and a file that says of each what the service knows of it.
 
+    export.json                        that it is one, and of which images
     metadata.jsonl                     a line for each image: its record, as the API gives it; the oldest first
     originals/ac/<image_id>.jpg        its bytes, under the key that they have in the service
 
@@ -8,16 +9,20 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import msgspec
 
 from ..common.ids import is_id
-from ..models.image import EXTENSION_OF, Image, original_key
+from ..models.image import EXTENSION_OF, ORIGINALS, Image, original_key
 
+MARK = "export.json"
 METADATA = "metadata.jsonl"
 UNFINISHED = "metadata.jsonl.part"
+FORMAT = "image-service-export-1"
 
 _decode = msgspec.json.Decoder(Image).decode
 _encode = msgspec.json.encode
@@ -25,6 +30,13 @@ _encode = msgspec.json.encode
 
 class NotAnExport(Exception):
     """The folder can't be used as one; `str(error)` says why."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What an export is, and which images it has: what was asked for, as JSON."""
+
+    format: str
+    images: dict[str, Any]
 
 
 class Archive:
@@ -35,14 +47,39 @@ class Archive:
 
     @staticmethod
     def is_at(root: Path) -> bool:
-        return (root / METADATA).exists() or (root / UNFINISHED).exists()
+        return (root / MARK).exists()
 
-    def begin(self) -> None:
-        """Make the folder. Raises NotAnExport if there is something else in it, or OSError."""
+    @contextmanager
+    def begun(self, images: Mapping[str, Any]) -> Iterator[None]:
+        """Make the folder, for these images. Within the context nobody else writes to it.
+
+        Raises NotAnExport if there is something else in it, or an export of other images; or OSError.
+        """
+        wanted = msgspec.json.decode(_encode(Mark(FORMAT, dict(images))), type=Mark)  # as it comes back
         self.root.mkdir(parents=True, exist_ok=True)
-        if not self.is_at(self.root) and any(self.root.iterdir()):
-            raise NotAnExport(f"{self.root} wants to be empty, or an export that is to be brought up to date")
-        (self.root / UNFINISHED).touch()
+        if not self.is_at(self.root):
+            if any(self.root.iterdir()):
+                raise NotAnExport(f"{self.root}: wants to be empty, or an export that is to be brought up to date")
+            (self.root / MARK).write_bytes(_encode(wanted) + b"\n")
+        with (self.root / MARK).open("r+b") as mark:
+            try:
+                _lock(mark)
+            except BlockingIOError:
+                raise NotAnExport(f"{self.root}: another export is at it") from None
+            if self._mark().images != wanted.images:
+                raise NotAnExport(f"{self.root}: has an export of other images; choose another folder for these")
+            for left in (self.root / ORIGINALS).glob("*/.*.part"):
+                left.unlink()  # of one that was killed
+            yield
+
+    def _mark(self) -> Mark:
+        try:
+            mark = msgspec.json.decode((self.root / MARK).read_bytes(), type=Mark)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise NotAnExport(f"{self.root}: {MARK} is not that of an export") from None
+        if mark.format != FORMAT:
+            raise NotAnExport(f"{self.root}: is an export of the format {mark.format}, wants {FORMAT}")
+        return mark
 
     def path_of(self, image: Image) -> Path:
         """Return where the image's bytes are. Only for a record of which `is_sound` is true."""
@@ -61,8 +98,9 @@ class Archive:
 
     def records(self) -> Iterator[Image | str]:
         """Yield each record, or what is wrong with a line. Raises NotAnExport if the export broke off, or OSError."""
+        self._mark()
         if not (self.root / METADATA).exists():
-            raise NotAnExport(f"{self.root} is an export that broke off: run it again first")
+            raise NotAnExport(f"{self.root}: is an export that broke off; run it again first")
         with (self.root / METADATA).open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 try:
@@ -77,10 +115,10 @@ class Writer:
     """Writes the records of an export, in order. A context, which leaves the former ones unless `finish` is called."""
 
     def __init__(self, archive: Archive) -> None:
-        self._archive = archive
+        self._root = archive.root
 
     def __enter__(self) -> "Writer":
-        self._file = (self._archive.root / UNFINISHED).open("wb")
+        self._file = (self._root / UNFINISHED).open("wb")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -92,9 +130,22 @@ class Writer:
     def finish(self) -> None:
         """Put the records in their place, when they and all files are on the disk."""
         self._file.flush()
-        os.sync()  # one for all of them, in place of one for each
-        root = self._archive.root
-        (root / UNFINISHED).replace(root / METADATA)
+        _sync()  # one for all of them, in place of one for each
+        (self._root / UNFINISHED).replace(self._root / METADATA)
+        _sync()
+
+
+def _lock(file: BinaryIO) -> None:
+    """Keep everybody else from locking the file until it is closed, or raise BlockingIOError."""
+    try:
+        import fcntl
+    except ImportError:  # on Windows, where nobody is kept out
+        return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _sync() -> None:
+    if hasattr(os, "sync"):  # not on Windows
         os.sync()
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import msgspec
 
 from ..client import Client
-from ..common.errors import NotFound, ServiceError
+from ..common.errors import ImageNotFound, ObjectNotFound, ServiceError
 from ..models.image import Image
 from .archives import Archive, Writer
 from .parallel import in_order
@@ -14,13 +14,12 @@ from .results import Result, refused
 
 
 def export(client: Client, archive: Archive, images: Iterable[Image], *, jobs: int) -> Iterator[Result]:
-    """Download what is not there yet of the images, and yield what came of each.
+    """Download what is not there yet of the images, within `archive.begun`, and yield what came of each.
 
     An export that broke off, or is older, is brought up to date; files of images that are gone by now stay, without a
-    record. Raises the ServiceError that all further images would meet, NotAnExport or OSError; then the former records
-    are still there.
+    record. Raises the ServiceError that all further images would meet, or OSError; then the former records are still
+    there.
     """
-    archive.begin()
     with Writer(archive) as records:
         for image, result in in_order(partial(_fetch, client, archive), images, jobs=jobs):
             if result.status in ("downloaded", "present"):
@@ -40,9 +39,16 @@ def _fetch(client: Client, archive: Archive, listed: Image) -> tuple[Image, Resu
         return image, result
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        client.download(image.image_id, path)
-    except NotFound:
+        try:
+            client.download(image.image_id, path)
+        except ObjectNotFound:
+            client.get(image.image_id)  # is it gone, too? Else the service has lost its bytes
+            raise
+    except ImageNotFound:
         return image, msgspec.structs.replace(result, status="missing", detail="was deleted meanwhile")
     except ServiceError as error:
-        return image, msgspec.structs.replace(refused(result.path, image.size, error), image_id=image.image_id)
+        return image, refused(client, result, error)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     return image, msgspec.structs.replace(result, status="downloaded")

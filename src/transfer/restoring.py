@@ -1,6 +1,7 @@
 """Importing an export: every image as it was, with its id, owner, times and version."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 
 import msgspec
@@ -10,7 +11,7 @@ from ..common.errors import ImageExists, ServiceError
 from ..models.image import Image
 from .archives import METADATA, Archive
 from .parallel import in_order
-from .results import Result, refused
+from .results import Result, Status, refused
 
 # What is measured of the bytes: another version may measure in another way.
 _MEASURED = frozenset({"width", "height", "frames", "color", "placeholder"})
@@ -22,8 +23,8 @@ def restore(
 ) -> Iterator[Result]:
     """Upload the images that are not there yet, and yield what came of each, in order.
 
-    One that is there and is another one by now stays as it is, or is replaced. Raises the ServiceError that all
-    further images would meet.
+    One that is there and is another one by now stays as it is; or it is replaced, if just what is said of it differs.
+    Raises the ServiceError that all further images would meet.
     """
 
     def one(record: Image, result: Result) -> Result:
@@ -35,35 +36,44 @@ def restore(
             differing = [name for name in _COMPARED if getattr(there, name) != getattr(record, name)]
             if not differing:
                 return result
-            if not replace:
+            if not replace or there.sha256 != record.sha256:
                 what = f"is there with another {', '.join(differing)}"
                 return msgspec.structs.replace(result, status="refused", code=ImageExists.code, detail=what)
             client.delete(record.image_id)
-            image = client.restore(record, path)
+            try:
+                image = client.restore(record, path)
+            except BaseException:
+                with suppress(ServiceError):
+                    client.restore(there, path)  # as it was, rather than not at all
+                raise
         return msgspec.structs.replace(result, status="restored" if image.is_new else "present")
 
-    yield from in_order(partial(_told, archive, one), records, jobs=jobs)
+    yield from in_order(partial(_told, client, archive, one), records, jobs=jobs)
 
 
 def import_as_new(client: Client, archive: Archive, records: Iterable[Image | str], *, jobs: int) -> Iterator[Result]:
     """Do as `restore` does, but with new ids and times, unless an image's owner has the same bytes already."""
 
     def one(record: Image, result: Result) -> Result:
+        path = archive.path_of(record)
+        if not archive.has(record):
+            path.stat()  # which says so if it is not there
+            raise ValueError(f"is not the file of image {record.image_id}")
         image = client.upload(
-            archive.path_of(record),
+            path,
             user_id=record.user_id,
             filename=record.filename,
             tags=record.tags,
             description=record.description,
             on_duplicate="return",
         )
-        status = "uploaded" if image.is_new else "present"
+        status: Status = "uploaded" if image.is_new else "present"
         return msgspec.structs.replace(result, status=status, image_id=image.image_id)
 
-    yield from in_order(partial(_told, archive, one), records, jobs=jobs)
+    yield from in_order(partial(_told, client, archive, one), records, jobs=jobs)
 
 
-def _told(archive: Archive, one: Callable[[Image, Result], Result], record: Image | str) -> Result:
+def _told(client: Client, archive: Archive, one: Callable[[Image, Result], Result], record: Image | str) -> Result:
     """Import one record, and say what came of it."""
     if isinstance(record, str):
         return Result(path=METADATA, status="refused", code="invalid_record", detail=record)
@@ -72,4 +82,4 @@ def _told(archive: Archive, one: Callable[[Image, Result], Result], record: Imag
     try:
         return one(record, result)
     except (ServiceError, OSError, ValueError) as error:
-        return msgspec.structs.replace(refused(path, record.size, error), image_id=record.image_id)
+        return refused(client, result, error)

@@ -4,12 +4,12 @@ from typing import Literal
 
 import msgspec
 
+from ..client import Client
 from ..client.errors import ServiceUnreachable, UnexpectedAnswer
 from ..common.errors import (
     InsufficientScope,
     KeysUnavailable,
     LimitReached,
-    QuotaExceeded,
     ServiceError,
     StoreUnavailable,
     Unauthenticated,
@@ -20,15 +20,9 @@ type Status = Literal["uploaded", "restored", "downloaded", "present", "repeated
 MOVED: frozenset[Status] = frozenset({"uploaded", "restored", "downloaded"})
 
 # What all other files would meet as well.
-_FOR_ALL = (
-    InsufficientScope,
-    KeysUnavailable,
-    LimitReached,
-    QuotaExceeded,
-    ServiceUnreachable,
-    StoreUnavailable,
-    Unauthenticated,
-)
+_FOR_ALL = (InsufficientScope, KeysUnavailable, LimitReached, Unauthenticated)
+# What may be the fault of this file, or of the service.
+_OUTAGES = (ServiceUnreachable, StoreUnavailable, UnexpectedAnswer)
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -46,12 +40,24 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detail: str | None = None
 
 
-def refused(path: str, size: int, error: ServiceError | OSError | ValueError) -> Result:
-    """Return what came of a file that was refused. Raises the error once more if all others would meet it too."""
+def refused(client: Client, result: Result, error: ServiceError | OSError | ValueError) -> Result:
+    """Return what came of a file by this error. Raises the error once more if all others would meet it too."""
     if isinstance(error, OSError):
-        return Result(path=path, status="refused", size=size, code="unreadable", detail=error.strerror or str(error))
+        return _refused(result, "unreadable", error.strerror or str(error))
     if isinstance(error, ValueError):  # it changed while it was read, or is not what its record says
-        return Result(path=path, status="refused", size=size, code="changed", detail=str(error))
-    if isinstance(error, _FOR_ALL) or (isinstance(error, UnexpectedAnswer) and (error.status or 0) >= 500):
+        return _refused(result, "changed", str(error))
+    if isinstance(error, _FOR_ALL) or (isinstance(error, _OUTAGES) and not _is_ready(client)):
         raise error
-    return Result(path=path, status="refused", size=size, code=error.code, detail=error.detail)
+    return _refused(result, error.code, error.detail)
+
+
+def _refused(result: Result, code: str, detail: str) -> Result:
+    return msgspec.structs.replace(result, status="refused", code=code, detail=detail)
+
+
+def _is_ready(client: Client) -> bool:
+    try:
+        client.ready()
+    except ServiceError:
+        return False
+    return True

@@ -1,5 +1,6 @@
 """`image-service export`, and `import` of what it made: nothing is lost, from one home to the other and back."""
 
+import fcntl
 import hashlib
 import json
 import shutil
@@ -121,17 +122,56 @@ def test_an_export_is_brought_up_to_date(home: Home) -> None:
 
 
 def test_what_the_options_name(home: Home) -> None:
+    """And once it is made, an export is of these: others would take the place of their records."""
     assert home.export("--tag", "t1").code == 0
     assert [record["tags"] for record in home.records()] == [["t1"]]
+    for options in ((), ("--tag", "t2"), ("--tag", "t1", "--after", "2020-01-01")):
+        done = home.export(*options)
+        assert (done.code, done.out) == (2, "")
+        assert "has an export of other images" in done.err
+    assert [record["tags"] for record in home.records()] == [["t1"]]
+    assert home.export("--tag", "t1").code == 0
 
 
-def test_a_folder_with_something_else_in_it(home: Home) -> None:
+@pytest.mark.parametrize("name", ["thesis.txt", "metadata.jsonl", "export.json"])
+def test_a_folder_with_something_else_in_it(home: Home, name: str) -> None:
+    """Also of the names that an export has: others use them, too."""
     home.folder.mkdir()
-    (home.folder / "thesis.txt").write_text("all that there is of it")
+    (home.folder / name).write_text('{"file_name": "cat.png"}')
     done = home.export()
     assert (done.code, done.out) == (2, "")
-    assert "wants to be empty" in done.err
-    assert [path.name for path in home.folder.iterdir()] == ["thesis.txt"]
+    assert "wants to be empty" in done.err or "is not that of an export" in done.err
+    assert "broke off" not in done.err
+    assert tree(home.folder) == {name: b'{"file_name": "cat.png"}'}
+
+
+def test_an_original_that_the_service_has_lost(home: Home) -> None:
+    """It is told as what it is: a backup must not pass over it."""
+    image_id = next(listed(home.server.http))["image_id"]
+    (path,) = home.server.data_dir.rglob(f"originals/*/{image_id}.png")
+    path.unlink()
+    done = home.export()
+    assert (done.code, done.out.startswith("3 files: 2 downloaded, 1 refused")) == (1, True)
+    assert "[object_not_found]" in done.err
+    assert image_id not in {record["image_id"] for record in home.records()}
+
+
+def test_one_export_at_a_time(home: Home) -> None:
+    home.export()
+    with (home.folder / "export.json").open("rb") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        done = home.export()
+    assert (done.code, "another export is at it" in done.err) == (2, True)
+    assert len(home.records()) == 3
+
+
+def test_what_a_killed_export_left_is_cleared(home: Home) -> None:
+    home.export()
+    left = home.folder / "originals" / "00" / ".0123456789abcdef.part"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"half a picture")
+    assert home.export().code == 0
+    assert not left.exists()
 
 
 def test_one_that_broke_off_is_not_imported(home: Home) -> None:
@@ -139,7 +179,7 @@ def test_one_that_broke_off_is_not_imported(home: Home) -> None:
     (home.folder / "metadata.jsonl").rename(home.folder / "metadata.jsonl.part")
     done = home.import_()
     assert (done.code, done.out) == (2, "")
-    assert "broke off: run it again first" in done.err
+    assert "broke off; run it again first" in done.err
     assert home.export().out.startswith("3 files: 3 there already")
 
 
@@ -219,6 +259,42 @@ def test_files_that_are_not_as_they_were(home: Home) -> None:
     assert codes[one["image_id"]] == "unreadable"
     assert codes[two["image_id"]] in ("changed", "unreadable")
     assert home.server.http.get(f"/images/{two['image_id']}").status_code == 404
+
+
+def test_files_that_are_not_as_they_were_are_no_new_images(home: Home) -> None:
+    home.export()
+    one, *_ = home.records()
+    (home.folder / "originals" / one["image_id"][-2:] / f"{one['image_id']}.png").write_bytes(noise(6, 6))
+    done = home.import_("--as-new", "--json")
+    assert done.code == 1
+    codes = [result["code"] for result in done.objects()[:-1] if result["status"] == "refused"]
+    assert codes == ["changed"]
+    assert home.server.http.get("/usage").json()["images"] == 3
+
+
+def test_a_quota_ends_for_its_owner_alone(home: Home, tmp_path: Path) -> None:
+    """And what is there already is so, however full it is."""
+    for _ in range(2):
+        files = {"file": ("more.png", noise(6, 6))}
+        home.server.http.post("/images", files=files, data={"user_id": "u0"})
+    home.export()
+    with Server(tmp_path / "small", environment={"QUOTA_IMAGES": "1"}) as small:
+        for moved in ("restored", "there already"):
+            done = run(small, "import", home.folder)
+            assert (done.code, done.out.startswith(f"5 files: 3 {moved}, 2 refused")) == (1, True), done
+            assert done.err.count("[quota_exceeded]") == 2
+        assert {image["user_id"] for image in listed(small.http)} == {"u0", "u1", "u2"}
+
+
+def test_with_a_rate_limit_it_takes_longer(home: Home, tmp_path: Path) -> None:
+    for number in range(20):
+        home.server.http.post("/images", files={"file": (f"{number}.png", noise(6, 6))})
+    home.export()
+    limited = AUTH | {"RATE_LIMIT": "25", "RATE_BURST": "5"}
+    with Server(tmp_path / "limited", environment=limited) as server:
+        done = run(server, "import", home.folder, token=token("me", "images:admin"))
+        assert (done.code, done.err) == (0, "")
+        assert "23 files: 23 restored" in done.out
 
 
 def test_only_an_admin_gives_images_back_their_ids(home: Home, tmp_path: Path) -> None:

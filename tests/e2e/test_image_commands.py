@@ -95,10 +95,11 @@ def test_one_that_is_refused_does_not_keep_the_others(shell: Shell) -> None:
 
 
 def test_what_is_no_file(shell: Shell) -> None:
-    done = shell.run("upload", shell.directory / "nowhere.png")
-    assert done.code == 2
-    assert "nowhere.png" in done.err
-    assert done.err.count("\n") == 1
+    nowhere = shell.directory / "nowhere.png"
+    words = f"image-service: {nowhere}: No such file or directory\n"
+    assert shell.run("upload", nowhere) == (2, "", words, b"")
+    done = shell.run("upload", shell.picture("a.png"), nowhere, shell.picture("b.png"), "--user", shell.user)
+    assert (done.code, done.err, len(ID.findall(done.out))) == (1, words, 2)
 
 
 # list, get, tags
@@ -174,6 +175,9 @@ def test_downloads(shell: Shell) -> None:
     assert shell.run("download", one, "--width", 4, "--format", "webp", "-o", named).code == 0
     assert named.read_bytes()[8:12] == b"WEBP"
     assert shell.run("download", one, two, "-o", shell.directory / "no-folder").code == 2
+    done = shell.run("download", NOBODY, two, "-o", shell.directory)
+    assert (done.code, done.out, "[image_not_found]" in done.err) == (1, "", True)  # two.png is there already
+    assert "two.png" in done.err
 
 
 def test_a_download_of_nothing_leaves_nothing(shell: Shell) -> None:
@@ -201,9 +205,9 @@ def test_changes_that_can_not_be(shell: Shell) -> None:
     image_id = shell.uploaded()
     assert shell.run("update", image_id).code == 2
     assert shell.run("update", image_id, "--tags", "a", "--add-tag", "b").code == 2
-    stale = shell.run("update", image_id, "--description", "x", "--if-match", f'"{image_id}.7"')
+    stale = shell.run("update", image_id, "--description", "x", "--if-version", 7)
     assert stale.code == 3
-    assert "[precondition_failed]" in stale.err
+    assert "is at version 1, and not 7 [precondition_failed]" in stale.err
     assert shell.record(image_id)["version"] == 1
 
 
