@@ -14,6 +14,7 @@ from .. import VERSION
 from ..common.errors import ServiceError
 from ..models.wire import Limits
 from .flow import Flow
+from .pacing import Pace
 from .problems import unexpected
 from .query import Values, pairs
 from .retrying import attempts
@@ -40,6 +41,7 @@ class Session:
         # There is no limit to how long a request waits for others of the same client.
         self.timeout = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT), pool=None)
         self.retries = retries
+        self.pace = Pace()
         self.known_limits: Limits | None = None
 
     def ask(self, method: str, path: str, **request: Any) -> Flow[httpx.Response]:
@@ -57,12 +59,14 @@ class Session:
         query: Values | None = None,
         headers: Mapping[str, str] | None = None,
         retries: int | None = None,
+        is_safe: bool = True,
         **body: Any,
     ) -> Flow[httpx.Response | None]:
         """Do as `ask` does, but return None where an error that is one of `done` says that an earlier attempt did it.
 
-        `body` is what httpx.Request makes one of. Raises what the service reports, ServiceUnreachable or
-        UnexpectedAnswer; and ValueError for headers that can't be sent.
+        What is not safe is not repeated after it may have been carried out. `body` is what httpx.Request makes one of.
+        Raises what the service reports, ServiceUnreachable or UnexpectedAnswer; and ValueError for headers that can't
+        be sent.
         """
         for name, value in (headers or {}).items():
             if not _VISIBLE.fullmatch(value):
@@ -77,7 +81,9 @@ class Session:
             yield from attempts(
                 lambda: self.request(method, url, headers=own, **body),
                 retries=self.retries if retries is None else retries,
+                pace=self.pace,
                 done=done,
+                is_safe=is_safe,
             )
         )
 

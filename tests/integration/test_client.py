@@ -8,6 +8,7 @@ import io
 import os
 import uuid
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tests.support.emulator import Emulator
 from tests.support.homes import home_app
 from tests.support.pictures import noise, picture
 from tests.support.server import Server
-from tests.support.tokens import AUTH, token
+from tests.support.tokens import AUTH, SECRET, token
 
 pytestmark = pytest.mark.anyio
 
@@ -283,6 +284,17 @@ async def test_one_token_per_client(tmp_path: Path) -> None:
             await reader.upload(DATA)
         assert raised.value.scope == "images:write"
     await services.close()
+
+
+def test_threads_that_share_a_client_get_through_a_limit(tmp_path: Path) -> None:
+    """However many of them are refused at a time: with one retry, each would be over after the second refusal."""
+    limit = {"RATE_LIMIT": "4", "RATE_BURST": "4", "AUTH_SECRET": SECRET}
+    with (
+        Server(tmp_path / "data", environment=limit) as server,
+        Client(server.url, token=token("ann"), retries=1) as client,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        assert {usage.images for usage in threads.map(lambda _: client.usage(), range(12))} == {0}
 
 
 async def test_below_a_path_prefix(app: Starlette) -> None:

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.anyio
 
 IMAGE = httpx.Response(200, json=RECORD)
 BUSY = {"Retry-After": "7"}
+SOON = {"Retry-After": "1"}
 
 type Step = httpx.Response | Exception
 
@@ -136,6 +137,34 @@ async def test_it_does_not_wait_for_hours(kind: str, pauses: list[float]) -> Non
     with pytest.raises(errors.TooManyRequests):
         await client_of(kind, Script(problem(429, "too_many_requests", **{"Retry-After": "3600"}))).get(ID)
     assert pauses == []
+
+
+EARLY = [problem(429, "too_many_requests", **SOON), problem(429, "new", **SOON), problem(503, "overloaded", **SOON)]
+
+
+@pytest.mark.parametrize("early", EARLY, ids=str)
+async def test_what_is_only_early_fails_by_time(kind: str, early: httpx.Response, pauses: list[float]) -> None:
+    await client_of(kind, Script(*[early] * 100, IMAGE), retries=1).update(ID, tags=[])
+    assert pauses == [1] * 100
+    script = Script(*[early] * 200)
+    with pytest.raises(errors.ServiceError):
+        await client_of(kind, script, retries=1).update(ID, tags=[])
+    assert len(script.requests) == 121
+    without_number = httpx.Response(429)
+    with pytest.raises(errors.UnexpectedAnswer):
+        await client_of(kind, Script(*[without_number] * 200)).update(ID, tags=[])
+    assert 100 < sum(pauses) - 220 <= 120
+
+
+async def test_what_one_is_told_holds_for_all(kind: str, pauses: list[float]) -> None:
+    script = Script(*[problem(429, "too_many_requests", **{"Retry-After": "50"})] * 3, IMAGE)
+    client = client_of(kind, script)
+    with pytest.raises(errors.TooManyRequests):
+        await client.update(ID, tags=[])
+    assert pauses == [50, 50]
+    await client.update(ID, tags=[])
+    assert pauses == [50, 50, 50]
+    assert len(script.requests) == 4
 
 
 @pytest.mark.parametrize("first", [httpx.ReadTimeout("late"), problem(503, "outcome_unknown"), httpx.Response(504)])
