@@ -25,6 +25,7 @@ USER_AGENT = {"User-Agent": f"image-service-client/{VERSION}"}
 _ACCEPT = {"Accept": "application/json, application/problem+json"}
 _CONNECT_TIMEOUT = 10.0  # seconds, of those that a request has
 _VISIBLE = re.compile(r"[!-~]+")
+_MAY_BE_SECRET = re.compile("[@?#]")  # a password stands before the one, a signature or a token behind the others
 
 
 class Session:
@@ -119,12 +120,13 @@ def read[T](answer: httpx.Response, type_: type[T]) -> T:
 def _base_url(text: str) -> str:
     try:
         url = httpx.URL(text.strip())
-    except httpx.InvalidURL as error:
-        raise ValueError(f"url: {error}") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"url: wants one such as https://images.example or http://127.0.0.1:8000, got {text!r}")
+    except httpx.InvalidURL:
+        url = httpx.URL()
     if url.userinfo or url.query or url.fragment:
         raise ValueError("url: wants neither a user, nor a query, nor a fragment")
+    if url.scheme not in ("http", "https") or not url.host:
+        got = "another" if _MAY_BE_SECRET.search(text) else repr(text)
+        raise ValueError(f"url: wants one such as https://images.example or http://127.0.0.1:8000, got {got}")
     return str(url).rstrip("/")
 
 

@@ -236,10 +236,10 @@ async def test_deletions(client: AsyncClient, user: str) -> None:
         await client.delete(ids[0])
     assert str(raised.value) == f"There is no image {ids[0]}."
     others = [str(uuid.uuid4()) for _ in range(150)]
-    results = await client.delete_all(id_ for id_ in [ids[1], *others, ids[2]])
+    results = [result async for result in client.delete_all(id_ for id_ in [ids[1], *others, ids[2]])]
     assert len(results) == 152
     assert [r.image_id for r in results if r.status == "deleted"] == ids[1:]
-    assert await client.delete_all([]) == []
+    assert [result async for result in client.delete_all([])] == []
 
 
 async def test_a_declared_upload(client: AsyncClient, user: str) -> None:

@@ -68,7 +68,7 @@ class _Blocking:
             while (item := await asyncio.to_thread(next, items, None)) is not None:
                 yield item
 
-        return iterate if name in ("images", "tags") else call
+        return iterate if name in ("images", "tags", "delete_all") else call
 
     async def aclose(self) -> None:
         self._client.close()
