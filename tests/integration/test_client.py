@@ -91,6 +91,22 @@ async def test_every_kind_of_file(client: AsyncClient, user: str, direct: bool, 
 
 
 @pytest.mark.parametrize("direct", [False, True])
+async def test_what_has_no_name_gets_the_service_s(
+    client: AsyncClient, user: str, direct: bool, tmp_path: Path
+) -> None:
+    """Bytes, a name that an image may not have, what only stands for one, and none on purpose."""
+    hostile, given, standard = tmp_path / "new\nline.png", tmp_path / "a.png", io.BytesIO(DATA)
+    hostile.write_bytes(DATA)
+    given.write_bytes(DATA)
+    standard.name = "<stdin>"  # type: ignore[attr-defined]
+    for file, said in ((DATA, {}), (hostile, {}), (standard, {}), (given, {"filename": ""})):
+        image = await client.upload(file, user_id=user, direct=direct, description="x", tags=["a"], **said)  # type: ignore[arg-type]
+        assert image.filename == f"{image.image_id}.png"
+        assert (image.description, image.tags) == ("x", ("a",))
+    assert (await client.upload(DATA, user_id=user, direct=direct, filename="b.png")).filename == "b.png"
+
+
+@pytest.mark.parametrize("direct", [False, True])
 async def test_what_is_no_picture_is_refused(client: AsyncClient, user: str, direct: bool) -> None:
     with pytest.raises(errors.UnsupportedImageFormat):
         await client.upload(b"no picture", user_id=user, direct=direct)
