@@ -192,11 +192,12 @@ def delete(*, client: Client, printer: Printer, image_ids: tuple[str, ...]) -> N
     image-service list --all --json --tag draft | jq -r .image_id | image-service delete -
     """
     ids = [line.strip() for line in sys.stdin if line.strip()] if image_ids == ("-",) else list(image_ids)
-    results = client.delete_all(ids)
-    for result in results:
+    is_incomplete = False
+    for result in client.delete_all(ids):
         words = result.status.replace("_", " ") + (f" [{result.code}]" if result.code else "")
         printer.show(result, f"{result.image_id}  {words}")
-    if any(result.status != "deleted" for result in results):
+        is_incomplete |= result.status != "deleted"
+    if is_incomplete:
         sys.exit(INCOMPLETE)
 
 

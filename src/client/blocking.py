@@ -73,7 +73,7 @@ class Client:
     download = _call(downloads.download)
     update = _call(records.update)
     delete = _call(records.delete)
-    delete_all = _call(records.delete_all)
+    delete_all = _iteration(records.delete_all)
     tags = _iteration(counts.tags)
     usage = _call(counts.usage)
     checksums = _call(counts.checksums)

@@ -36,12 +36,13 @@ def usage(session: Session, user_id: str | None = None) -> Flow[Usage]:
 
 
 def checksums(session: Session, sha256s: Sequence[str], *, user_id: str | None = None) -> Flow[dict[str, str]]:
-    """Return which of some SHA-256 digests, in hex, are those of a user's images: the digest, and the image's id."""
+    """Return which of some SHA-256 digests, in hex, are those of a user's images: the digest, as given, and the id."""
+    normal = {digest: digest.lower() for digest in tags_of("sha256s", sha256s)}
     found: dict[str, str] = {}
-    for some in batched(dict.fromkeys(tags_of("sha256s", sha256s)), _MOST_CHECKSUMS):
+    for some in batched(dict.fromkeys(normal.values()), _MOST_CHECKSUMS):
         answer = yield from session.ask("GET", "/checksums", query={"sha256": some, "user_id": user_id})
         found |= {each.sha256: each.image_id for each in read(answer, ChecksumList).checksums}
-    return found
+    return {given: found[digest] for given, digest in normal.items() if digest in found}
 
 
 def limits(session: Session) -> Flow[Limits]:

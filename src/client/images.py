@@ -77,8 +77,8 @@ def update(
 ) -> Flow[Image]:
     """Change what is given of an image, and return it as it is then; None stands for the default.
 
-    With `if_match`, an image as it was read or an ETag, it is changed only if it is still that one. Raises
-    ImageNotFound or PreconditionFailed.
+    With `if_match`, an image as it was read or an ETag, it is changed only if it is still that one. Without, it is not
+    asked again after an attempt that may have changed it. Raises ImageNotFound or PreconditionFailed.
     """
     given = {"tags": tags, "description": description, "filename": filename}
     patch: dict[str, Any] = {name: value for name, value in given.items() if value is not UNSET}
@@ -91,6 +91,7 @@ def update(
         "PATCH",
         image_path(image_id),
         done=PreconditionFailed,
+        is_safe=if_match not in (None, "*"),  # else what somebody else has changed meanwhile would be overwritten
         headers=headers,
         content=msgspec.json.encode(patch),
     )
@@ -124,13 +125,19 @@ def delete(session: Session, image_id: str) -> Flow[None]:
     yield from session.ask_or_find_done("DELETE", image_path(image_id), done=ImageNotFound)
 
 
-def delete_all(session: Session, image_ids: Iterable[str]) -> Flow[list[Deletion]]:
-    """Delete images, any number of them, each by itself, and return what came of each.
+def delete_all(session: Session, image_ids: Iterable[str]) -> Batches[Deletion]:
+    """Delete images, any number of them, each by itself: iterate over what came of each.
 
-    One that is repeated within a hundred counts once.
+    A hundred are deleted whenever the first of them is asked for; what is not iterated over stays. One that is repeated
+    within a hundred counts once.
     """
-    results: list[Deletion] = []
-    for some in batched(image_ids, _MOST_DELETIONS):
+    hundreds = batched(image_ids, _MOST_DELETIONS)
+
+    def batch(_: str | None) -> Flow[Batch[Deletion]]:
+        some = next(hundreds, None)
+        if some is None:
+            return Batch((), None)
         answer = yield from session.ask("POST", "/images/delete", json={"image_ids": some})
-        results += read(answer, Deletions).results
-    return results
+        return Batch(read(answer, Deletions).results, some[-1])
+
+    return batch

@@ -59,17 +59,19 @@ def _described[E: ServiceError](cls: type[E], detail: str, answer: httpx.Respons
 
 
 def _summary(answer: httpx.Response) -> str:
+    place = _place(answer.request.url)
     status = f"{answer.status_code} {answer.reason_phrase}".strip()
     if answer.has_redirect_location:
-        return f"{_place(answer)} answered {status}, and leads to {answer.headers['location']}."
+        following = answer.request.url.join(answer.headers["location"])
+        return f"{place} answered {status}, and leads to {_place(following)}."
     text = " ".join(answer.text.split())
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return f"{_place(answer)} answered {status}{f': {shown}' if shown else '.'}"
+    return f"{place} answered {status}{f': {shown}' if shown else '.'}"
 
 
-def _place(answer: httpx.Response) -> str:
-    """Return where the answer comes from, without the query: it may be signed."""
-    return str(answer.request.url.copy_with(query=None))
+def _place(url: httpx.URL) -> str:
+    """Return a URL without what may be secret in it, such as the query: it may be signed."""
+    return str(url.copy_with(userinfo=b"", query=None, fragment=None))
 
 
 def retry_after(answer: httpx.Response) -> float | None:

@@ -14,6 +14,7 @@ from .. import VERSION
 from ..common.errors import ServiceError
 from ..models.wire import Limits
 from .flow import Flow
+from .pacing import Pace
 from .problems import unexpected
 from .query import Values, pairs
 from .retrying import attempts
@@ -24,6 +25,7 @@ USER_AGENT = {"User-Agent": f"image-service-client/{VERSION}"}
 _ACCEPT = {"Accept": "application/json, application/problem+json"}
 _CONNECT_TIMEOUT = 10.0  # seconds, of those that a request has
 _VISIBLE = re.compile(r"[!-~]+")
+_MAY_BE_SECRET = re.compile("[@?#]")  # a password stands before the one, a signature or a token behind the others
 
 
 class Session:
@@ -40,6 +42,7 @@ class Session:
         # There is no limit to how long a request waits for others of the same client.
         self.timeout = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT), pool=None)
         self.retries = retries
+        self.pace = Pace()
         self.known_limits: Limits | None = None
 
     def ask(self, method: str, path: str, **request: Any) -> Flow[httpx.Response]:
@@ -57,12 +60,14 @@ class Session:
         query: Values | None = None,
         headers: Mapping[str, str] | None = None,
         retries: int | None = None,
+        is_safe: bool = True,
         **body: Any,
     ) -> Flow[httpx.Response | None]:
         """Do as `ask` does, but return None where an error that is one of `done` says that an earlier attempt did it.
 
-        `body` is what httpx.Request makes one of. Raises what the service reports, ServiceUnreachable or
-        UnexpectedAnswer; and ValueError for headers that can't be sent.
+        What is not safe is not repeated after it may have been carried out. `body` is what httpx.Request makes one of.
+        Raises what the service reports, ServiceUnreachable or UnexpectedAnswer; and ValueError for headers that can't
+        be sent.
         """
         for name, value in (headers or {}).items():
             if not _VISIBLE.fullmatch(value):
@@ -77,7 +82,9 @@ class Session:
             yield from attempts(
                 lambda: self.request(method, url, headers=own, **body),
                 retries=self.retries if retries is None else retries,
+                pace=self.pace,
                 done=done,
+                is_safe=is_safe,
             )
         )
 
@@ -113,12 +120,13 @@ def read[T](answer: httpx.Response, type_: type[T]) -> T:
 def _base_url(text: str) -> str:
     try:
         url = httpx.URL(text.strip())
-    except httpx.InvalidURL as error:
-        raise ValueError(f"url: {error}") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"url: wants one such as https://images.example or http://127.0.0.1:8000, got {text!r}")
+    except httpx.InvalidURL:
+        url = httpx.URL()
     if url.userinfo or url.query or url.fragment:
         raise ValueError("url: wants neither a user, nor a query, nor a fragment")
+    if url.scheme not in ("http", "https") or not url.host:
+        got = "another" if _MAY_BE_SECRET.search(text) else repr(text)
+        raise ValueError(f"url: wants one such as https://images.example or http://127.0.0.1:8000, got {got}")
     return str(url).rstrip("/")
 
 

@@ -20,6 +20,18 @@ _SPOOLED = 256 * 1024  # bytes that are kept in memory of what can't be read twi
 _CHUNK = 256 * 1024
 
 
+class _NoName(str):
+    """An empty text that httpx does not leave out, as it does others."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return True
+
+
+NO_NAME = _NoName()  # of a file in a form, as browsers write it: what has no such parameter is a field and not a file
+
+
 class _Readable(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
@@ -102,7 +114,9 @@ def _is_seekable(file: BinaryIO) -> bool:
 
 def _name_of(file: BinaryIO) -> str | None:
     name = getattr(file, "name", None)
-    return _usable_name(Path(name).name) if isinstance(name, str) else None
+    if not isinstance(name, str) or (name.startswith("<") and name.endswith(">")):  # as that of standard input
+        return None
+    return _usable_name(Path(name).name)
 
 
 def _usable_name(name: str) -> str | None:

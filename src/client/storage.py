@@ -50,6 +50,7 @@ def _followed(
         answer = yield from attempts(
             partial(request, url),
             retries=session.retries,
+            pace=session.pace,
             sink=sink,
             is_wanted=lambda answer: answer.is_success or answer.has_redirect_location,
             temporary=_TEMPORARY,

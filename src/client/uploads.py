@@ -15,7 +15,7 @@ from .flow import Flow, work
 from .parameters import Details
 from .query import form_fields, tags_of
 from .session import Session, read, upload_path
-from .sources import File, Source, opened
+from .sources import NO_NAME, File, Source, opened
 from .storage import send_form
 
 # What is larger goes straight to storage, as in the gallery.
@@ -34,6 +34,7 @@ def upload(
 ) -> Flow[UploadedImage]:
     """Upload a picture: a path, bytes, or a file that is open in binary mode, from where it stands.
 
+    Without a `filename` it has the file's own; if an image may not have that, or with an empty one, the service names it.
     Large files go straight to storage, others through the service; `direct` says which of them. It is sent again when a
     connection breaks, and stored once; with an `idempotency_key` of your own also if you call again within an hour.
     Raises OSError or ValueError for a file that can't be read, and what the service says of one that it refuses.
@@ -43,6 +44,7 @@ def upload(
         if direct is None:
             direct = yield from _is_too_large_for_a_body(session, source.size)
         fields = {"filename": source.name, **_said(details)}
+        fields["filename"] = fields["filename"] or None  # which is the service's to give then
         if not direct:
             return (yield from _post(session, source, fields, idempotency_key))
         content_type = yield from work(source.content_type)
@@ -116,7 +118,7 @@ def _is_too_large_for_a_body(session: Session, size: int) -> Flow[bool]:
 
 def _post(session: Session, source: Source, fields: Mapping[str, Any], key: str | None) -> Flow[UploadedImage]:
     answer = yield from session.ask(
-        "POST", "/images", headers=_keyed(key), data=form_fields(fields), files={"file": ("file", source)}
+        "POST", "/images", headers=_keyed(key), data=form_fields(fields), files={"file": (NO_NAME, source)}
     )
     return UploadedImage.of(answer)
 

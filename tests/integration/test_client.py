@@ -8,6 +8,7 @@ import io
 import os
 import uuid
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tests.support.emulator import Emulator
 from tests.support.homes import home_app
 from tests.support.pictures import noise, picture
 from tests.support.server import Server
-from tests.support.tokens import AUTH, token
+from tests.support.tokens import AUTH, SECRET, token
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +88,22 @@ async def test_every_kind_of_file(client: AsyncClient, user: str, direct: bool, 
         assert not opened.closed
     os.close(another)
     assert {i.filename == "a.png" async for i in client.images(user_id=user)} == {True, False}
+
+
+@pytest.mark.parametrize("direct", [False, True])
+async def test_what_has_no_name_gets_the_service_s(
+    client: AsyncClient, user: str, direct: bool, tmp_path: Path
+) -> None:
+    """Bytes, a name that an image may not have, what only stands for one, and none on purpose."""
+    hostile, given, standard = tmp_path / "new\nline.png", tmp_path / "a.png", io.BytesIO(DATA)
+    hostile.write_bytes(DATA)
+    given.write_bytes(DATA)
+    standard.name = "<stdin>"  # type: ignore[attr-defined]
+    for file, said in ((DATA, {}), (hostile, {}), (standard, {}), (given, {"filename": ""})):
+        image = await client.upload(file, user_id=user, direct=direct, description="x", tags=["a"], **said)  # type: ignore[arg-type]
+        assert image.filename == f"{image.image_id}.png"
+        assert (image.description, image.tags) == ("x", ("a",))
+    assert (await client.upload(DATA, user_id=user, direct=direct, filename="b.png")).filename == "b.png"
 
 
 @pytest.mark.parametrize("direct", [False, True])
@@ -235,10 +252,10 @@ async def test_deletions(client: AsyncClient, user: str) -> None:
         await client.delete(ids[0])
     assert str(raised.value) == f"There is no image {ids[0]}."
     others = [str(uuid.uuid4()) for _ in range(150)]
-    results = await client.delete_all(id_ for id_ in [ids[1], *others, ids[2]])
+    results = [result async for result in client.delete_all(id_ for id_ in [ids[1], *others, ids[2]])]
     assert len(results) == 152
     assert [r.image_id for r in results if r.status == "deleted"] == ids[1:]
-    assert await client.delete_all([]) == []
+    assert [result async for result in client.delete_all([])] == []
 
 
 async def test_a_declared_upload(client: AsyncClient, user: str) -> None:
@@ -283,6 +300,17 @@ async def test_one_token_per_client(tmp_path: Path) -> None:
             await reader.upload(DATA)
         assert raised.value.scope == "images:write"
     await services.close()
+
+
+def test_threads_that_share_a_client_get_through_a_limit(tmp_path: Path) -> None:
+    """However many of them are refused at a time: with one retry, each would be over after the second refusal."""
+    limit = {"RATE_LIMIT": "4", "RATE_BURST": "4", "AUTH_SECRET": SECRET}
+    with (
+        Server(tmp_path / "data", environment=limit) as server,
+        Client(server.url, token=token("ann"), retries=1) as client,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        assert {usage.images for usage in threads.map(lambda _: client.usage(), range(12))} == {0}
 
 
 async def test_below_a_path_prefix(app: Starlette) -> None:

@@ -4,7 +4,9 @@ import asyncio
 import datetime as dt
 import hashlib
 import json
+import operator
 from collections.abc import AsyncIterator, Callable
+from functools import reduce
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -66,7 +68,7 @@ class _Blocking:
             while (item := await asyncio.to_thread(next, items, None)) is not None:
                 yield item
 
-        return iterate if name in ("images", "tags") else call
+        return iterate if name in ("images", "tags", "delete_all") else call
 
     async def aclose(self) -> None:
         self._client.close()
@@ -85,12 +87,14 @@ def as_async(client: Client) -> AsyncClient:
 
 
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let no client wait; return the list that gets the seconds that they would have waited."""
+    """Let no client wait; return the list that gets the seconds that they would have waited. Their clock is its sum."""
     pauses: list[float] = []
 
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
 
+    clock = SimpleNamespace(monotonic=lambda: reduce(operator.add, pauses, 0.0))
+    monkeypatch.setattr("src.client.pacing.time", clock)
     monkeypatch.setattr("src.client.blocking.time", SimpleNamespace(sleep=pauses.append))
     monkeypatch.setattr("src.client.awaiting.asyncio", SimpleNamespace(sleep=pause, to_thread=asyncio.to_thread))
     return pauses

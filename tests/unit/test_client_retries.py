@@ -20,6 +20,7 @@ pytestmark = pytest.mark.anyio
 
 IMAGE = httpx.Response(200, json=RECORD)
 BUSY = {"Retry-After": "7"}
+SOON = {"Retry-After": "1"}
 
 type Step = httpx.Response | Exception
 
@@ -138,6 +139,34 @@ async def test_it_does_not_wait_for_hours(kind: str, pauses: list[float]) -> Non
     assert pauses == []
 
 
+EARLY = [problem(429, "too_many_requests", **SOON), problem(429, "new", **SOON), problem(503, "overloaded", **SOON)]
+
+
+@pytest.mark.parametrize("early", EARLY, ids=str)
+async def test_what_is_only_early_fails_by_time(kind: str, early: httpx.Response, pauses: list[float]) -> None:
+    await client_of(kind, Script(*[early] * 100, IMAGE), retries=1).update(ID, tags=[])
+    assert pauses == [1] * 100
+    script = Script(*[early] * 200)
+    with pytest.raises(errors.ServiceError):
+        await client_of(kind, script, retries=1).update(ID, tags=[])
+    assert len(script.requests) == 121
+    without_number = httpx.Response(429)
+    with pytest.raises(errors.UnexpectedAnswer):
+        await client_of(kind, Script(*[without_number] * 200)).update(ID, tags=[])
+    assert 100 < sum(pauses) - 220 <= 120
+
+
+async def test_what_one_is_told_holds_for_all(kind: str, pauses: list[float]) -> None:
+    script = Script(*[problem(429, "too_many_requests", **{"Retry-After": "50"})] * 3, IMAGE)
+    client = client_of(kind, script)
+    with pytest.raises(errors.TooManyRequests):
+        await client.update(ID, tags=[])
+    assert pauses == [50, 50]
+    await client.update(ID, tags=[])
+    assert pauses == [50, 50, 50]
+    assert len(script.requests) == 4
+
+
 @pytest.mark.parametrize("first", [httpx.ReadTimeout("late"), problem(503, "outcome_unknown"), httpx.Response(504)])
 async def test_a_delete_that_may_have_happened(kind: str, first: Step) -> None:
     await client_of(kind, Script(first, problem(404, "image_not_found"))).delete(ID)
@@ -167,6 +196,24 @@ async def test_a_change_that_may_have_happened(kind: str) -> None:
         )
     with pytest.raises(errors.PreconditionFailed):
         await client_of(kind, Script(httpx.ConnectError("refused"), refused)).update(ID, tags=["a"], if_match='"x"')
+
+
+UNSURE: list[tuple[Step, type[errors.ServiceError]]] = [
+    (httpx.ReadTimeout("late"), errors.ServiceUnreachable),
+    (problem(503, "outcome_unknown"), errors.OutcomeUnknown),
+    (httpx.Response(504), errors.UnexpectedAnswer),
+]
+
+
+@pytest.mark.parametrize("if_match", [None, "*"])
+@pytest.mark.parametrize(("step", "cls"), UNSURE, ids=str)
+async def test_what_others_change_meanwhile_is_not_overwritten(
+    kind: str, step: Step, cls: type[errors.ServiceError], if_match: str | None
+) -> None:
+    with pytest.raises(cls):
+        await client_of(kind, Script(step, IMAGE)).update(ID, tags=["a"], if_match=if_match)
+    not_done = [httpx.ConnectError("refused"), problem(503, "store_unavailable"), problem(429, "too_many_requests")]
+    await client_of(kind, Script(*not_done, IMAGE)).update(ID, tags=["a"], if_match=if_match)
 
 
 UPLOAD = httpx.Response(
@@ -275,6 +322,27 @@ async def test_checksums_are_asked_for_by_fifties(kind: str) -> None:
     assert found[digests[7]] == "i07"
 
 
+async def test_checksums_are_answered_as_they_were_given(kind: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params.get_list("sha256")
+        assert asked == ["a7" * 32, "b7" * 32]
+        return httpx.Response(200, json={"checksums": [{"sha256": asked[0], "image_id": "i"}], "count": 1})
+
+    found = await client_of(kind, answer).checksums(["A7" * 32, "a7" * 32, "B7" * 32])
+    assert found == {"A7" * 32: "i", "a7" * 32: "i"}
+
+
+async def test_deletions_before_a_failure_are_told(kind: str) -> None:
+    ids = [f"i{number}" for number in range(150)]
+    hundred = {"results": [{"image_id": id_, "status": "deleted"} for id_ in ids[:100]], "deleted": 100}
+    script = Script(httpx.Response(200, json=hundred), problem(403, "insufficient_scope"))
+    deletions = client_of(kind, script).delete_all(ids)
+    assert [(await anext(deletions)).image_id for _ in range(100)] == ids[:100]
+    with pytest.raises(errors.InsufficientScope):
+        await anext(deletions)
+    assert [len(json.loads(request.content)["image_ids"]) for request in script.requests] == [100, 50]
+
+
 def linked(**fields: Any) -> httpx.Response:
     return changed(url="https://bucket.example/k?signature=s", **fields)
 
@@ -358,6 +426,10 @@ async def test_links_that_lead_on_are_followed(kind: str) -> None:
         ({"url": "http://service:port"}, "url: "),
         ({"url": "http://ann:secret@service"}, "url: wants neither"),
         ({"url": "http://service/?a=b"}, "url: wants neither"),
+        ({"url": "ftp://ann:secret@service"}, "url: wants neither"),
+        ({"url": "http://ann:secret/more@service"}, "url: wants"),
+        ({"url": "ann:secret@service"}, "url: wants"),
+        ({"url": "service/?signature=secret"}, "url: wants"),
         ({"token": "secret\nX-Other: a"}, "token: wants"),
         ({"token": ""}, "token: wants"),
         ({"timeout": 0}, "timeout: wants"),
@@ -390,6 +462,19 @@ async def test_arguments_that_can_not_be_meant(kind: str, tmp_path: Path) -> Non
     for image_id in ("", "..", "."):
         with pytest.raises(ValueError, match="image_id: wants"):
             await client.delete(image_id)
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://ann:secret@there/k?signature=secret#secret", "leads to https://there/k."),
+        ("/k?signature=secret", "leads to http://service/k."),
+    ],
+)
+async def test_where_an_answer_leads_is_told_without_secrets(kind: str, location: str, shown: str) -> None:
+    with pytest.raises(errors.UnexpectedAnswer, match=shown) as raised:
+        await client_of(kind, Script(httpx.Response(302, headers={"Location": location}))).usage()
+    assert "secret" not in str(raised.value)
 
 
 async def test_an_id_leads_nowhere_else(kind: str) -> None:
