@@ -1,5 +1,5 @@
 """`python -m src` in the repository is `image-service` where the wheel is installed."""
 
-from .cli import main
+from .cli import run
 
-main(prog_name="image-service")
+run()

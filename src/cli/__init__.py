@@ -1,11 +1,15 @@
 """The `image-service` command: parse, call, print. `exits.py` says what it ends with."""
 
+import os
+import sys
+from contextlib import suppress
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
 from .. import VERSION
-from .exits import EXITS
+from .exits import EXITS, AtOnce
 
 # Where each command is, in the order of the help: what calls a service is not loaded by what is one.
 _COMMANDS = {
@@ -61,3 +65,15 @@ class _Commands(click.Group):
 @click.version_option(VERSION, prog_name="image-service")
 def main() -> None:
     """Store pictures with their metadata, list them, and hand out links to them."""
+
+
+def run() -> NoReturn:
+    """Be the process of a command."""
+    try:
+        main(prog_name="image-service")
+    except AtOnce as ended:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(int(ended.code or 0))
+    sys.exit()

@@ -25,6 +25,23 @@ EXITS = {
 }
 
 
+class AtOnce(SystemExit):
+    """Ends the process without the interpreter's own ending, see `at_once`."""
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Have what ends the command within this context end the process at once, where `cli.run` is what runs.
+
+    obstore's threads hand over a result and then still want to say so to the interpreter; if that ends meanwhile, they
+    abort the process (as of 0.12), whatever the command came to.
+    """
+    try:
+        yield
+    except SystemExit as ended:
+        raise AtOnce(ended.code) from None
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """End the process with one line that says why, if something fails."""

@@ -12,7 +12,7 @@ import click
 from ..common.config import Settings
 from ..common.errors import ConfigurationError, ServiceError
 from ..models.caller import SCOPES, WRITE
-from .exits import CONFIGURATION, INCOMPLETE, end
+from .exits import CONFIGURATION, INCOMPLETE, at_once, end
 from .printing import Printer, as_json_option
 from .values import Duration
 
@@ -106,11 +106,11 @@ def reconcile(*, dry_run: bool, older_than: dt.timedelta, force: bool, as_json: 
     """
     from ..handlers import reconciliation
 
-    with _configured(options) as settings:
+    with at_once(), _configured(options) as settings:
         is_clean = asyncio.run(
             reconciliation.run(settings, older_than=older_than, dry_run=dry_run, force=force, as_json=as_json)
         )
-    sys.exit(0 if is_clean else INCOMPLETE)
+        sys.exit(0 if is_clean else INCOMPLETE)
 
 
 @click.command(short_help="Check settings, stores, permissions, the clock.")
@@ -129,9 +129,9 @@ def doctor(*, as_json: bool, **options: str | None) -> None:
     from ..handlers import diagnosis
 
     printer = Printer(as_json=as_json)
-    with _configured(options) as settings:
+    with at_once(), _configured(options) as settings:
         is_well = diagnosis.run(settings, lambda check: printer.show(check, diagnosis.words(check)))
-    sys.exit(0 if is_well else INCOMPLETE)
+        sys.exit(0 if is_well else INCOMPLETE)
 
 
 @contextmanager

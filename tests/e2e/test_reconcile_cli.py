@@ -1,5 +1,6 @@
 """`image-service reconcile` as a process: what it prints, what it does, and how it ends."""
 
+import json
 import os
 import pty
 import re
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from src.cli import main
+from src.cli.exits import AtOnce
 from src.models.image import original_key
 from src.models.rendition import renditions_prefix
 from src.repositories.sqlite_database import SqliteDatabase
@@ -128,6 +130,19 @@ def test_a_dry_run_tells_what_is_then_done(damaged: Path) -> None:
     again = reconcile(damaged)
     assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "Everything agrees.")
     assert reconcile(damaged, "--dry-run").returncode == 0
+
+
+def test_for_machines(damaged: Path) -> None:
+    """An object for each finding, and one for all of them."""
+    done = reconcile(damaged, "--json", "--dry-run")
+    assert (done.returncode, done.stderr) == (1, "")
+    *findings, summary = map(json.loads, done.stdout.splitlines())
+    assert {"done": "would remove", "kind": "bytes without an upload", "what": "incoming/ab/left.png"}.items() <= next(
+        finding for finding in findings if finding["what"] == "incoming/ab/left.png"
+    ).items()
+    assert summary["type"] == "summary"
+    assert sum(summary["counts"].values()) == len(findings) > 5
+    assert summary["looked_at"] > len(findings)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +265,16 @@ def test_help() -> None:
     assert done.returncode == 0
     for words in ("--dry-run", "--older-than DURATION", "[default: 1h]", "--storage", "--data-dir", "Exits with 0"):
         assert words in done.stdout
+
+
+@pytest.mark.parametrize("command", ["reconcile", "doctor"])
+@pytest.mark.parametrize("setting", [[], ["--storage", "?"]], ids=["done", "refused"])
+def test_it_ends_at_once(data_dir: Path, command: str, setting: list[str]) -> None:
+    """Past the interpreter's own ending, in which threads of obstore would abort the process now and then."""
+    done = CliRunner().invoke(main, [command, "--data-dir", str(data_dir), *setting])
+    assert done.exc_info
+    assert done.exc_info[0] is AtOnce
+    assert done.exit_code == (2 if setting else 0)
 
 
 def test_records_that_are_lost(data_dir: Path) -> None:

@@ -60,6 +60,13 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 # What it makes.
 
 
+def test_for_machines() -> None:
+    code, out, err = invoke("--user", "alice", "--json", AUTH_SECRET=SECRET)
+    made = json.loads(out)
+    assert (code, err, made["user_id"], made["scope"]) == (0, "", "alice", "images:write")
+    assert claims_of(made["token"])["sub"] == "alice"
+
+
 def test_as_the_manual_says() -> None:
     """One line, and nothing else."""
     before = int(time.time())
