@@ -12,7 +12,7 @@ from ..models.claim import Outcome
 from ..models.image import Image
 from ..models.upload import NewUpload, Upload, incoming_key
 from ..models.wire import Problem, UploadAnswer, UploadForm
-from ..services.idempotency import fingerprint_of
+from ..services.idempotency import fingerprint_of, fingerprint_of_upload
 from .admission import needs, upload_slot
 from .answers import (
     NO_STORE,
@@ -60,7 +60,7 @@ async def declare_upload(request: Request, caller: Caller) -> Response:
     new = NewUpload(**details(fields, caller))
     upload = await services.idempotency.run(
         key,
-        fingerprint_of("declare_upload", new),
+        fingerprint_of_upload(new),
         lambda claim: services.uploads.declare(new, claim=claim),
         result=Upload,
         scope=caller.namespace,

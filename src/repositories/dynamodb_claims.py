@@ -54,8 +54,16 @@ class DynamoDbClaimRepository:
 
     async def holds(self, claim: Claim) -> bool:
         """Tell whether the key is still held by this claim."""
+        return await self._held(claim) is not None
+
+    async def has_result(self, claim: Claim) -> bool:
+        """Tell whether the key is still held by this claim, and has what its request came to."""
+        item = await self._held(claim)
+        return item is not None and "outcome" in item
+
+    async def _held(self, claim: Claim) -> Item | None:
         item = await self._table.get(claim_key(claim.scope, claim.key))
-        return item is not None and item["holder"] == claim.token
+        return item if item and item["holder"] == claim.token else None
 
     async def release_orphans(self) -> None:
         return  # others may be at work: a key is free when its time is over

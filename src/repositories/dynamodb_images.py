@@ -169,12 +169,17 @@ class DynamoDbImageRepository:
     async def find_by_checksum(self, user_id: str, checksums: Sequence[str]) -> Mapping[str, str]:
         at_once = asyncio.Semaphore(QUERIES_AT_ONCE)
 
-        async def find(sha256: str) -> tuple[str, Item | None]:
+        async def find(sha256: str) -> Item | None:
             async with at_once:
-                return sha256, await self._oldest_entry(user_id, sha256)
+                return await self._oldest_entry(user_id, sha256)
 
-        entries = await asyncio.gather(*(find(sha256) for sha256 in checksums))
-        return {sha256: unpack(entry["image"]).image_id for sha256, entry in entries if entry}
+        try:
+            async with asyncio.TaskGroup() as group:  # none goes on when one has failed
+                finding = {sha256: group.create_task(find(sha256)) for sha256 in checksums}
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        entries = {sha256: task.result() for sha256, task in finding.items()}
+        return {sha256: unpack(entry["image"]).image_id for sha256, entry in entries.items() if entry}
 
     async def ping(self) -> None:
         await self._table.get({"pk": "ping", "sk": "ping"})

@@ -1,6 +1,7 @@
 """Declared uploads in DynamoDB, whose TTL removes them: late, so that here they end by `expires_at` itself."""
 
 import datetime as dt
+from collections.abc import Sequence
 
 import msgspec
 
@@ -36,7 +37,8 @@ class DynamoDbUploadRepository:
         try:
             await self._table.write(operations)
         except ConditionFailed as error:
-            if await self.get(upload.image_id) == upload:  # an attempt before had been answered too late
+            # An attempt before had been answered too late; or somebody else has declared the same, without our claim.
+            if await self.get(upload.image_id) == upload and (claim is None or await self._claims.has_result(claim)):
                 return
             if claim and not await self._claims.holds(claim):
                 raise ClaimLost(claim.key) from error
@@ -76,8 +78,11 @@ class DynamoDbUploadRepository:
             return False
         return True
 
-    async def remove_expired(self) -> list[Upload]:
+    async def expired(self) -> list[Upload]:
         return []
+
+    async def forget(self, uploads: Sequence[Upload]) -> None:
+        return
 
 
 def completed(table: Table, image_id: str, as_image: str, sha256: str) -> Item:

@@ -23,6 +23,7 @@ from .object_store import CHUNK, ObstoreObjectStore
 from .ports import ObjectInfo
 
 REMOVALS = 5  # of a directory to which others write
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)  # how file systems without hard links refuse one (link(2))
 
 _TEMPORARY = re.compile(r"[^#]*#[0-9]+")  # the names of files that obstore takes for no objects
 
@@ -50,13 +51,8 @@ class LocalObjectStore(ObstoreObjectStore):
     def _write_new(self, key: str, payload: Payload, content_type: str) -> bool:
         path = self._path(key)
         with self._temporary(path, payload) as temporary:
-            try:
-                path.hardlink_to(temporary)
-            except FileExistsError:
-                is_new = False
-            else:
-                is_new = True
-            temporary.unlink()
+            is_new = _named(temporary, path)
+            temporary.unlink(missing_ok=True)
             self._sync_name(path)  # whoever gave it that name may not have come so far yet
         return is_new
 
@@ -198,6 +194,34 @@ def _remove_tree(directory: Path) -> None:
 def _ignore_missing(_function: object, _path: str, error: BaseException) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+def _named(temporary: Path, path: Path) -> bool:
+    """Give a file its name, if no other has it, and tell so."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        return _moved(temporary, path)
+    return True
+
+
+def _moved(temporary: Path, path: Path) -> bool:
+    """Do the same where there are no hard links, as on exFAT: one at a time looks, and renames."""
+    import fcntl  # not on Windows
+
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)  # until it is closed, or the process dies
+        if path.exists():
+            return False
+        temporary.rename(path)
+    finally:
+        os.close(directory)
+    return True
 
 
 def _copy(payload: Payload, file: BinaryIO) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from mmap import ACCESS_READ, mmap
 from typing import TYPE_CHECKING
 
 import obstore
@@ -55,14 +56,14 @@ class ObstoreObjectStore:
         obstore.put(self._store, key, payload.content(), attributes={"Content-Type": content_type})
 
     async def create(self, key: str, payload: Payload, *, content_type: str) -> bool:
-        """Store the object unless there is one. On S3 it is a single request, and all of it in memory meanwhile."""
+        """Store the object unless there is one. On S3 it is a single request."""
         with self._translated(f"object {key}", missing=StoreFailed):
             return await asyncio.to_thread(self._write_new, key, payload, content_type)
 
     def _write_new(self, key: str, payload: Payload, content_type: str) -> bool:
         attributes = {"Content-Type": content_type}
         try:
-            obstore.put(self._store, key, payload.content(), attributes=attributes, mode="create")
+            obstore.put(self._store, key, _mapped(payload), attributes=attributes, mode="create")
         except AlreadyExistsError:
             return False
         return True
@@ -165,6 +166,12 @@ class S3ObjectStore(ObstoreObjectStore):
             )
 
         super().__init__(connect)
+
+
+def _mapped(payload: Payload) -> bytes | mmap:
+    """Return the content, a file as mapped memory: to send it at once, obstore would read all of it into its own."""
+    content = payload.content()
+    return content if isinstance(content, bytes) else mmap(content.fileno(), 0, access=ACCESS_READ)
 
 
 def _info(meta: "ObjectMeta") -> ObjectInfo:

@@ -28,6 +28,8 @@ class UploadNotOpen(Exception):
 class UploadExists(Exception):
     """There is another upload with the image's id than the caller knows of."""
 
+    code = "upload_exists"
+
 
 class ClaimLost(Exception):
     """Another request holds the key by now, so nothing was written."""
@@ -122,8 +124,12 @@ class UploadRepository(Protocol):
         """Remove an upload if it is open, and tell whether it was: from then on nobody can complete it."""
         ...
 
-    async def remove_expired(self) -> list[Upload]:
-        """Remove what is no longer kept, and return it; a store that does so by itself returns nothing."""
+    async def expired(self) -> list[Upload]:
+        """Return what is no longer kept, and wants to be forgotten; nothing if the store does so by itself."""
+        ...
+
+    async def forget(self, uploads: Sequence[Upload]) -> None:
+        """Remove those of them that have not changed since they were read."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import sqlite3
+from collections.abc import Sequence
 
 import msgspec
 
@@ -52,17 +53,23 @@ class SqliteUploadRepository:
             upload = _find(connection, image_id)
             if upload is None or upload.completed:
                 return False
-            connection.execute("DELETE FROM uploads WHERE image_id = ?", (image_id,))
+            _remove(connection, image_id)
             return True
 
         return await self._database.write(job)
 
-    async def remove_expired(self) -> list[Upload]:
-        def job(connection: sqlite3.Connection) -> list[Upload]:
-            rows = connection.execute("DELETE FROM uploads WHERE kept_until <= ? RETURNING record", (_now(),))
+    async def expired(self) -> list[Upload]:
+        with reading():
+            rows = self._database.reader.execute("SELECT record FROM uploads WHERE kept_until <= ?", (_now(),))
             return [_decode(record) for (record,) in rows.fetchall()]
 
-        return await self._database.write(job)
+    async def forget(self, uploads: Sequence[Upload]) -> None:
+        def job(connection: sqlite3.Connection) -> None:
+            for upload in uploads:
+                if _find(connection, upload.image_id, at=0) == upload:
+                    _remove(connection, upload.image_id)
+
+        await self._database.write(job)
 
 
 def complete(connection: sqlite3.Connection, image_id: str, completed: str, sha256: str) -> None:
@@ -83,6 +90,10 @@ def _find(connection: sqlite3.Connection, image_id: str, *, at: float | None = N
 
 def _update(connection: sqlite3.Connection, upload: Upload) -> None:
     connection.execute("UPDATE uploads SET record = ? WHERE image_id = ?", (_encode(upload).decode(), upload.image_id))
+
+
+def _remove(connection: sqlite3.Connection, image_id: str) -> None:
+    connection.execute("DELETE FROM uploads WHERE image_id = ?", (image_id,))
 
 
 def _now() -> float:

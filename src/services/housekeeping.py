@@ -6,7 +6,7 @@ import logging
 
 from ..common.ids import is_id
 from ..models.image import image_id_of, original_key
-from ..models.upload import FORM_LIFE, INCOMING, incoming_key
+from ..models.upload import FORM_LIFE, INCOMING, Upload, incoming_key
 from ..repositories.ports import ClaimRepository, ObjectStore, UploadRepository
 from .garbage import discard
 
@@ -35,18 +35,25 @@ class Housekeeper:
         await self._claims.release_orphans()
 
     async def sweep(self) -> None:
-        """Remove uploads that are no longer kept, then their bytes, then bytes that came after their upload's end."""
-        for upload in await self._uploads.remove_expired():
+        """Remove the bytes of uploads that are no longer kept, then these, then bytes that came after their end."""
+        expired = await self._uploads.expired()
+        for upload in expired:
             if not upload.completed:
-                await discard(self._objects, incoming_key(upload))
-                await discard(self._objects, original_key(upload.image_id, upload.content_type))
+                await self._discard(upload, incoming_key(upload))
+                await self._discard(upload, original_key(upload.image_id, upload.content_type))
                 log.info("an upload was never completed", extra={"image_id": upload.image_id})
+        await self._uploads.forget(expired)
         await self._claims.remove_expired()
         end = dt.datetime.now(dt.UTC) - FORM_LIFE
         stale = [info.key async for info in self._objects.list(INCOMING) if info.modified_at < end]
         for key in stale:
             if not await self.is_awaited(key):
                 await discard(self._objects, key)
+
+    async def _discard(self, upload: Upload, key: str) -> None:
+        """Delete bytes of an upload, unless its id was declared anew meanwhile: then they may be an image's by now."""
+        if await self._uploads.get(upload.image_id, ended=True) == upload:
+            await discard(self._objects, key)
 
     async def is_awaited(self, key: str) -> bool:
         """Tell whether an upload that is open may yet want the object below `incoming/`."""

@@ -13,6 +13,7 @@ from ..common.errors import IdempotencyKeyReused, OutcomeUnknown, RequestInProgr
 from ..models.caller import ANONYMOUS
 from ..models.claim import Claim
 from ..models.image import NewImage
+from ..models.upload import NewUpload
 from ..repositories.ports import ClaimLost, ClaimRepository
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,14 @@ async def fingerprint_of_image(new: NewImage) -> str:
     """Return the fingerprint of an upload, whichever form it came in."""
     fields = {name: getattr(new, name) for name in new.__struct_fields__ if name != "payload"}
     return fingerprint_of("upload_image", await asyncio.to_thread(new.payload.sha256), fields)
+
+
+def fingerprint_of_upload(new: NewUpload) -> str:
+    """Return the fingerprint of a declaration; without an id, what it was before there were images that keep theirs."""
+    fields = msgspec.structs.asdict(new)
+    if new.image_id is None:
+        fields = {name: value for name, value in fields.items() if name not in ("image_id", "version", "updated_at")}
+    return fingerprint_of("declare_upload", fields)
 
 
 def fingerprint_of(operation: str, *content: object) -> str:

@@ -16,7 +16,6 @@ from ..common.ids import created_at, first_id_at
 from ..common.payload import Payload
 from ..models.claim import Claim
 from ..models.image import Image, original_key
-from ..models.rendition import renditions_prefix
 from ..models.upload import NewUpload, Upload
 from ..repositories.ports import ImageRepository, ObjectStore, UploadExists, UploadRepository
 from .garbage import discard
@@ -73,7 +72,6 @@ async def declare(
 
 async def store(objects: ObjectStore, image: Image, payload: Payload) -> None:
     """Store the image's own bytes, if they are not there. Raises UploadChanged if there are others."""
-    await discard(objects, renditions_prefix(image.image_id))  # which may be of other bytes
     key = original_key(image.image_id, image.content_type)
     for _ in range(ATTEMPTS):
         if await objects.create(key, payload, content_type=image.content_type):
@@ -89,14 +87,22 @@ async def store(objects: ObjectStore, image: Image, payload: Payload) -> None:
     raise StoreUnavailable("The object is being deleted.")
 
 
-async def see_to(objects: ObjectStore, image: Image, payload: Payload) -> None:
+async def see_to(repository: ImageRepository, objects: ObjectStore, image: Image, payload: Payload) -> None:
     """Store the bytes once more, should a deletion of the id's former image have taken them since. It never raises."""
+
+    async def is_there() -> bool:
+        now = await repository.get(image.image_id)
+        return now is not None and now.sha256 == image.sha256
+
     key = original_key(image.image_id, image.content_type)
     try:
         try:
             await objects.head(key)
         except ObjectNotFound:
+            if not await is_there():  # it was deleted
+                return
             log.warning("a deletion took the object of an image that was restored", extra={"key": key})
-            await objects.create(key, payload, content_type=image.content_type)
+            if await objects.create(key, payload, content_type=image.content_type) and not await is_there():
+                await discard(objects, key)
     except Exception:  # the image is committed
         log.exception("the object of a restored image could not be looked at", extra={"key": key})

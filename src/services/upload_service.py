@@ -31,6 +31,7 @@ from ..common.payload import Payload
 from ..models.caller import ANONYMOUS
 from ..models.claim import Claim, Outcome
 from ..models.image import Details, Image, NewImage, original_key
+from ..models.rendition import renditions_prefix
 from ..models.upload import FORM_LIFE, NewUpload, Upload, incoming_key
 from ..repositories.ports import ClaimRepository, ImageRepository, ObjectStore, UploadNotOpen, UploadRepository
 from . import restoring
@@ -144,15 +145,13 @@ class UploadService:
                 raise
             # If this or the commit fails it may stay: somebody else may be about to commit the same bytes. It goes
             # with the upload.
-            if upload.version is None:
-                await self._objects.put(
-                    original_key(image_id, image.content_type), payload, content_type=image.content_type
-                )
-                return await self._commit(upload, image, owner, claim)
+            is_restored = upload.version is not None
+            if is_restored:
+                await discard(self._objects, renditions_prefix(image_id))  # which may be of other bytes
             await restoring.store(self._objects, image, payload)
             outcome = await self._commit(upload, image, owner, claim)
-            if outcome.is_new:
-                await restoring.see_to(self._objects, image, payload)
+            if is_restored and outcome.is_new:
+                await restoring.see_to(self._repository, self._objects, image, payload)
             return outcome
 
     async def _verified(self, upload: Upload, payload: Payload) -> Image:

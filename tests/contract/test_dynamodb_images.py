@@ -210,3 +210,27 @@ async def test_a_page_takes_few_queries(place: Place, monkeypatch: pytest.Monkey
     assert page.images == ()
     assert len(limits) <= 30
     assert sum(limits) <= 2 * dynamodb_pages.READ_BUDGET
+
+
+async def test_of_lookups_none_goes_on_when_one_has_failed() -> None:
+    """In Lambda it would in the next invocation."""
+    at_work: set[str] = set()
+
+    class Failing(Table):
+        def __init__(self) -> None:
+            pass
+
+        async def between(self, _pk: str, low: str, *_: Any, **__: Any) -> tuple[list[Any], bool]:
+            at_work.add(low)
+            try:
+                await asyncio.sleep(0)
+                if len(at_work) > 2:
+                    raise StoreUnavailable("not now")
+                await asyncio.Event().wait()
+            finally:
+                at_work.discard(low)
+            raise AssertionError
+
+    with pytest.raises(StoreUnavailable):
+        await DynamoDbImageRepository(Failing()).find_by_checksum("ann", [f"{number:064x}" for number in range(20)])
+    assert at_work == set()

@@ -93,10 +93,11 @@ async def test_a_claim_is_written_as_the_data_model_says(stores: Stores, place: 
 
 async def test_the_table_removes_by_itself(stores: Stores, place: Place) -> None:
     """So nothing else does; and keys of others, who may be at work, are not let go."""
-    await not_open(stores, "expired")
+    upload = await not_open(stores, "expired")
     await stores.claims.take(dead())
     before = place.contents()
-    assert await stores.uploads.remove_expired() == []
+    assert await stores.uploads.expired() == []
+    await stores.uploads.forget([upload])
     await stores.claims.remove_expired()
     await stores.claims.release_orphans()
     assert place.contents() == before

@@ -1,5 +1,6 @@
 """Files as an ObjectStore, and what only they promise: synced to the disk, and nothing left lying about."""
 
+import asyncio
 import datetime as dt
 import errno
 import os
@@ -100,6 +101,36 @@ async def test_what_is_there_is_on_the_disk_too(objects: ObstoreObjectStore, pla
         assert synced[0].name.startswith(f"{path.name}#")
         assert synced[1:] == [path.parent, path.parent.parent, place]
     assert files(place) == {KEY: b"data"}
+
+
+async def test_create_without_hard_links(
+    objects: ObstoreObjectStore, place: Path, synced: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on exFAT: one of many stores, and what it stored is on the disk and stays."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    data = [some_bytes(PART + number) for number in range(10)]
+    created = await asyncio.gather(*(create(objects, KEY, Payload.of(each)) for each in data))
+    assert sorted(created) == [False] * 9 + [True]
+    assert files(place) == {KEY: data[created.index(True)]}
+    assert synced[-1] == place
+    assert await create(objects, KEY, Payload.of(b"late")) is False
+    assert files(place) == {KEY: data[created.index(True)]}
+
+
+async def test_a_link_that_fails(objects: ObstoreObjectStore, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is broken is none without links."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "hardlink_to", fail)
+    with pytest.raises(StoreFailed):
+        await create(objects, KEY, Payload.of(b"data"))
+    assert files(place) == {}
 
 
 async def test_what_cannot_be_synced_was_not_stored(

@@ -13,7 +13,7 @@ from src.repositories.sqlite_uploads import SqliteUploadRepository
 from tests.contract.claim_repository import RESULT, ClaimRepositoryContract, expired, with_result
 from tests.contract.upload_repository import ONE, UploadRepositoryContract
 from tests.support.sqlite import contents
-from tests.support.stores import MINUTE, SECOND, Stores, StoresContract, make_claim, upload_of_age
+from tests.support.stores import MINUTE, SECOND, Stores, StoresContract, make_claim, make_upload, upload_of_age
 
 pytestmark = pytest.mark.anyio
 
@@ -35,15 +35,22 @@ class OnSqlite(StoresContract[Path]):
 
 class TestSqliteUploads(OnSqlite, UploadRepositoryContract[Path]):
     async def test_what_is_no_longer_kept_is_removed(self, stores: Stores, place: Path) -> None:
-        """And returned as it last was; what is kept stays."""
+        """As it last was; what is kept stays, and what has been declared anew since it was looked at."""
         ages = (KEPT + MINUTE, KEPT + SECOND, KEPT - MINUTE, MINUTE)
         old, older, young, younger = (upload_of_age(age) for age in ages)
-        for upload in (young, old, younger, older):
+        oldest = upload_of_age(KEPT + 2 * MINUTE)
+        for upload in (young, old, younger, older, oldest):
             await stores.uploads.declare(upload)
         await stores.uploads.pin(young.image_id, ONE)
-        assert sorted(await stores.uploads.remove_expired(), key=lambda upload: upload.image_id) == [old, older]
-        assert await stores.uploads.remove_expired() == []
-        assert {image_id for image_id, *_ in contents(place)["uploads"]} == {young.image_id, younger.image_id}
+        expired = await stores.uploads.expired()
+        assert sorted(expired, key=lambda upload: upload.image_id) == [oldest, old, older]
+        again = make_upload(image_id=oldest.image_id)
+        await stores.uploads.declare(again)
+        await stores.uploads.forget([*expired, young])
+        assert await stores.uploads.expired() == []
+        kept = {young.image_id, younger.image_id, oldest.image_id}
+        assert {image_id for image_id, *_ in contents(place)["uploads"]} == kept
+        assert await stores.uploads.get(oldest.image_id) == again
         assert await stores.uploads.get(young.image_id) == msgspec.structs.replace(young, sha256=ONE)
 
 

@@ -12,6 +12,7 @@ from src.models.page import ImageQuery, Page
 from src.models.upload import KEPT, Upload
 from src.models.usage import Usage
 from src.repositories.ports import UploadExists, UploadNotOpen
+from tests.contract.claim_repository import outcome
 from tests.contract.image_repository import tag_counts
 from tests.support.images import id_at, make_image
 from tests.support.stores import (
@@ -19,6 +20,7 @@ from tests.support.stores import (
     SECOND,
     Stores,
     StoresContract,
+    make_claim,
     make_upload,
     this_second,
     upload_of_age,
@@ -148,6 +150,16 @@ class UploadRepositoryContract[Place](StoresContract[Place]):
         await stores.uploads.declare(again, replaces=msgspec.structs.replace(pinned, completed=first.image_id))
         await stores.uploads.cancel(first.image_id)
         await is_refused(again)
+
+    async def test_the_same_that_another_request_has_declared(self, stores: Stores, others: Stores) -> None:
+        """It is not this one's declaration, whose claim has no result yet: it is made in place of that one."""
+        claim, upload = make_claim(), make_upload()
+        await stores.claims.take(claim)
+        await others.uploads.declare(upload)
+        with pytest.raises(UploadExists):
+            await stores.uploads.declare(upload, claim=claim)
+        await stores.uploads.declare(upload, replaces=upload, claim=claim)
+        assert await outcome(stores, Upload) == upload
 
     async def test_of_ten_that_declare_an_id_at_once_one_does(self, stores: Stores, others: Stores) -> None:
         """For the first time, and in place of another one."""

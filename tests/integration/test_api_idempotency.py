@@ -529,3 +529,12 @@ async def test_ten_at_once(app: Starlette, client: httpx.AsyncClient, settings: 
     again = await client.post(path, **keyed(request))
     assert again.json().get("image_id") == done[0].json().get("image_id")
     assert await count(client) == {"delete": 0, "declare": 1, "upload": 2, "complete": 2}[kind]
+
+
+async def test_a_declaration_s_fingerprint_stays(client: httpx.AsyncClient, settings: Settings) -> None:
+    """What it was before images could keep their id: a key that was used then is still good for the same."""
+    request = {"json": {"content_type": "image/png", "size": 5, "user_id": "ann", "tags": ["cat"]}}
+    assert (await client.post("/uploads", **keyed(request))).status_code == 201
+    with closing(sqlite3.connect(settings.data_dir / "images.sqlite3")) as connection:
+        found = connection.execute("SELECT fingerprint FROM claims").fetchall()
+    assert found == [("caa20efbc330a42f4d96054535c0d995f91b5971400b9a463995d7e2d2d45710",)]

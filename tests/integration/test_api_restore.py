@@ -21,7 +21,7 @@ from src.models.finding import Finding
 from src.models.image import original_key
 from src.models.rendition import renditions_prefix
 from src.models.upload import KEPT
-from tests.support.api import assert_problem, raw, uploaded
+from tests.support.api import assert_problem, raw, stored_files, uploaded
 from tests.support.faults import held_at
 from tests.support.homes import HOMES, home_app, stored_objects
 from tests.support.images import NOON, id_at
@@ -303,6 +303,20 @@ async def test_an_old_id_is_not_swept(client: httpx.AsyncClient, app: Starlette)
     assert (await complete(client, upload)).status_code == 201
 
 
+async def test_a_sweep_beside_a_restore(client: httpx.AsyncClient, app: Starlette, settings: Settings) -> None:
+    """It has found the former upload of the id over, and takes nothing of what came after it."""
+    first = await declared(client, image_id=OLD)
+    await receive(app, first)
+    with closing(sqlite3.connect(settings.data_dir / "images.sqlite3")) as connection, connection:
+        connection.execute("UPDATE uploads SET kept_until = kept_until - ?", (KEPT.total_seconds(),))
+    services = app.state.services
+    async with held_at(services.objects, "delete", services.housekeeper.sweep) as sweep:
+        image = await completed(client, app, OTHER, image_id=OLD)
+    await sweep
+    await assert_whole(client, app, image, OTHER)
+    assert (await client.get(f"/uploads/{OLD}")).json()["status"] == "completed"
+
+
 # What is left of the id's former life
 
 
@@ -333,6 +347,18 @@ async def test_a_completion_from_before(client: httpx.AsyncClient, app: Starlett
         image = await completed(client, app, OTHER, image_id=OLD)
     assert_problem(await late, 409, "upload_changed")
     await assert_whole(client, app, image, OTHER)
+
+
+async def test_an_ordinary_completion_from_before(home: Starlette) -> None:
+    """It does not store its bytes over those of the image that has its id by now."""
+    async with client_of(home) as client:
+        first = await declared(client, DATA)
+        await receive(home, first, DATA)
+        async with held_at(home.state.services.objects, "create", lambda: complete(client, first)) as late:
+            assert (await client.delete(f"/uploads/{first['image_id']}")).status_code == 204
+            image = await completed(client, home, OTHER, image_id=first["image_id"])
+        assert_problem(await late, 409, "upload_changed")
+        await assert_whole(client, home, image, OTHER)
 
 
 @pytest.mark.parametrize("is_completed", [False, True], ids=["open", "completed"])
@@ -417,6 +443,34 @@ async def test_a_deletion_that_comes_late(client: httpx.AsyncClient, app: Starle
         services.repository.add = add
         await assert_whole(client, app, image, DATA)
         deletion.cancel()
+
+
+@pytest.mark.parametrize("when", ["before it is looked for", "while it is stored again"])
+async def test_a_deletion_of_what_was_restored(
+    client: httpx.AsyncClient, app: Starlette, settings: Settings, when: str
+) -> None:
+    """At once: then no object is made for it, or it goes again."""
+    services = app.state.services
+    add, create = services.repository.add, services.objects.create
+
+    async def add_and_lose(*arguments: Any, **options: Any) -> Any:
+        added = await add(*arguments, **options)
+        await services.objects.delete(original_key(OLD, "image/png"))
+        if when == "before it is looked for":
+            await services.repository.remove(OLD)
+        else:
+            services.objects.create = remove_and_create
+        return added
+
+    async def remove_and_create(*arguments: Any, **options: Any) -> Any:
+        await services.repository.remove(OLD)
+        return await create(*arguments, **options)
+
+    upload = await declared(client, image_id=OLD)
+    await receive(app, upload)
+    services.repository.add = add_and_lose
+    assert (await complete(client, upload)).status_code == 201
+    assert stored_files(settings) == []
 
 
 async def test_a_rendition_from_before(client: httpx.AsyncClient, app: Starlette) -> None:

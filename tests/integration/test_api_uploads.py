@@ -443,18 +443,20 @@ async def test_completions_in_one_commit(
     upload = await declared(client)
     await receive(app, upload)
     services = app.state.services
-    database, put, are_ready, go_on = services.repository._database, services.objects.put, asyncio.Barrier(6), Event()
+    database, create = services.repository._database, services.objects.create
+    are_ready, go_on = asyncio.Barrier(6), Event()
 
-    async def put_together(*arguments: Any, **options: Any) -> None:
-        await put(*arguments, **options)
+    async def create_together(*arguments: Any, **options: Any) -> bool:
+        is_new: bool = await create(*arguments, **options)
         await are_ready.wait()
         await are_ready.wait()
+        return is_new
 
     def slow_down(statement: str) -> None:
         if statement == "COMMIT":
             time.sleep(0.05)
 
-    monkeypatch.setattr(services.objects, "put", put_together)
+    monkeypatch.setattr(services.objects, "create", create_together)
     completions = [asyncio.create_task(complete(client, upload)) for _ in range(5)]
     await are_ready.wait()
     await database.write(lambda connection: connection.set_trace_callback(slow_down))
@@ -472,7 +474,7 @@ async def test_completions_in_one_commit(
 
 
 @pytest.mark.parametrize(
-    ("port", "name"), [("objects", "fetch"), ("objects", "put"), ("repository", "add"), ("objects", "head")]
+    ("port", "name"), [("objects", "fetch"), ("objects", "create"), ("repository", "add"), ("objects", "head")]
 )
 @pytest.mark.parametrize(
     ("error", "status", "code"),
@@ -586,7 +588,12 @@ async def test_bytes_that_change_under_a_completion(
 
 @pytest.mark.parametrize(
     ("port", "name", "is_after"),
-    [("objects", "fetch", True), ("objects", "put", False), ("objects", "put", True), ("repository", "add", False)],
+    [
+        ("objects", "fetch", True),
+        ("objects", "create", False),
+        ("objects", "create", True),
+        ("repository", "add", False),
+    ],
 )
 async def test_a_cancellation_during_a_completion(
     app: Starlette,

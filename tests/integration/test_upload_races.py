@@ -41,7 +41,7 @@ async def test_a_late_one_whose_disk_fails(
     def no_descriptor_left(_: Path) -> None:
         raise OSError(24, "Too many open files")
 
-    async with held_at(app.state.services.objects, "put", lambda: complete(client, upload)) as late:
+    async with held_at(app.state.services.objects, "create", lambda: complete(client, upload)) as late:
         assert (await complete(client, upload)).status_code == 201
         monkeypatch.setattr(local_objects, "sync", no_descriptor_left)
     assert late.result().status_code == 502

@@ -134,9 +134,11 @@ def install() -> None:
     """Let the server of this process be struck."""
     build, make_app = bootstrap._services, server.from_environment
 
-    def services(settings: Any, repositories: Any, objects: Any, links: Any, keys: Any) -> bootstrap.Services:
+    def services(
+        settings: Any, telemetry: Any, repositories: Any, objects: Any, links: Any, keys: Any
+    ) -> bootstrap.Services:
         struck = {name: Struck(name, store) for name, store in repositories._asdict().items()}
-        return build(settings, bootstrap.Repositories(**struck), Struck(OBJECTS, objects), links, keys)  # type: ignore[arg-type]
+        return build(settings, telemetry, bootstrap.Repositories(**struck), Struck(OBJECTS, objects), links, keys)  # type: ignore[arg-type]
 
     bootstrap._services = services  # type: ignore[assignment]
     server.from_environment = lambda: Striking(make_app())  # type: ignore[assignment, return-value]

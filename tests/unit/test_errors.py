@@ -7,6 +7,7 @@ import pytest
 from src.common import errors
 from src.common.errors import FieldError, InvalidRequest, ServiceError
 from src.handlers.problems import STATUS, status_of
+from src.repositories import ports
 
 # What the API's documentation promises.
 STATUSES = {
@@ -90,6 +91,14 @@ def test_every_error_has_its_own_code_and_title() -> None:
         assert all(texts)
         assert len(set(texts)) == len(texts)
     assert all(cls.code == cls.code.lower() and cls.code.replace("_", "").isalpha() for cls in RAISED)
+
+
+def test_what_only_the_stores_raise_has_a_code() -> None:
+    """By which metrics count it: it is no fault of theirs."""
+    of_ports = [each for each in vars(ports).values() if isinstance(each, type) and issubclass(each, Exception)]
+    codes = [vars(cls)["code"] for cls in of_ports]
+    assert len(set(codes)) == len(codes) >= 3
+    assert set(codes).isdisjoint(STATUSES)
 
 
 @pytest.mark.parametrize("cls", RAISED)
