@@ -69,16 +69,18 @@ class PrometheusMetrics:
         self.count(metric, labels, amount)
 
     def _come_due(self) -> None:
-        asyncio.get_running_loop().call_later(DELAY, self.publish)
+        # In a thread: some file systems take milliseconds to replace a file.
+        loop = asyncio.get_running_loop()
+        loop.call_later(DELAY, loop.run_in_executor, None, self.publish)
         self._is_due = True
 
     def publish(self) -> None:
         """Share what was counted by now. What fails is tried again with the next count."""
-        if self._shared is None:
+        if (shared := self._shared) is None:
             return
         self._is_due = False
         try:
-            self._shared.write(self._counts)
+            shared.write(self._counts)
             self._complaint.settle()
         except OSError:
             self._complaint.make()
@@ -92,12 +94,12 @@ class PrometheusMetrics:
 
         Raises StoreUnavailable if those of the others can't be had.
         """
-        self.publish()
         encode, media_type = choose_encoder(_known(accept))
         own = self._counts.plus()  # they change while a thread looks at them
         return await asyncio.to_thread(lambda: encode(self._told(own))), media_type
 
     def _told(self, own: Counts) -> Collector:
+        self.publish()  # what is told here must not be missing where somebody asks next
         try:
             others = self._shared.of_others() if self._shared else []
         except (OSError, msgspec.MsgspecError) as error:

@@ -5,6 +5,7 @@ Each process replaces a file of its own, so that nobody reads half of one, and t
 
 import logging
 import shutil
+import threading
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -55,10 +56,12 @@ class SharedCounts:
         self._directory = directory
         self._name = name
         self._pid = pid
+        self._lock = threading.Lock()
 
     def write(self, counts: Counts) -> None:
-        """Raise OSError, after which the file is as it was."""
-        _write(self._directory, self._name, Snapshot(counts, self._pid))
+        """Raise OSError, after which the file is as it was. Any thread may call, and others go on counting."""
+        with self._lock:
+            _write(self._directory, self._name, Snapshot(counts, self._pid))
 
     def of_others(self) -> list[Snapshot]:
         """Raise OSError if they can't be had."""
@@ -111,9 +114,10 @@ def discard(directory: Path) -> None:
 def _write(directory: Path, name: str, snapshot: Snapshot) -> None:
     path = directory / f"{name}{SUFFIX}"
     temporary = path.with_suffix(".tmp")
+    data = msgspec.msgpack.encode(snapshot)  # which lets no other thread in meanwhile
     try:
-        with temporary.open("xb") as file:
-            file.write(msgspec.msgpack.encode(snapshot))
+        with temporary.open("xb") as file:  # and follow no link
+            file.write(data)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
