@@ -66,10 +66,12 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     cpu: Executor
 
     async def close(self) -> None:
-        await self.renditions.close()
-        self.cpu.shutdown(cancel_futures=True)
-        await self.repository.close()
-        await self.telemetry.close()
+        try:
+            await self.renditions.close()
+            self.cpu.shutdown(cancel_futures=True)
+            await self.repository.close()
+        finally:
+            await self.telemetry.close()
 
 
 def build_services(settings: Settings, telemetry: Telemetry = SILENT) -> Services:

@@ -3,6 +3,7 @@
 Source: AWS, "Specification: Embedded metric format". prometheus_client, which takes long to load, is not needed here.
 """
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from itertools import batched
 
 import msgspec
 
-from .metrics import Labels, Metric
+from .metrics import Complaint, Labels, Metric
+
+log = logging.getLogger(__name__)
 
 NAMESPACE = "ImageService"
 MOST_VALUES = 100  # of one metric in a line
@@ -26,6 +29,7 @@ class EmfMetrics:
     def __init__(self, write: Callable[[str], object]) -> None:
         """`write` gets one line at a time."""
         self._write = write
+        self._complaint = Complaint(log, "metrics can't be written")
         self._sums: dict[tuple[Metric, Labels], float] = defaultdict(float)
         self._values: dict[tuple[Metric, Labels], list[float]] = defaultdict(list)
         self._gauges: dict[tuple[Metric, Labels], float] = defaultdict(float)
@@ -41,7 +45,14 @@ class EmfMetrics:
         self._values[metric, labels].append(self._gauges[metric, labels])
 
     def flush(self) -> None:
-        """Write what came since the last time, a line for each set of dimensions."""
+        """Write what came since the last time, a line for each set of dimensions. What can't be written is lost."""
+        try:
+            self._flush()
+            self._complaint.settle()
+        except Exception:
+            self._complaint.make()
+
+    def _flush(self) -> None:
         sums, self._sums = self._sums, defaultdict(float)
         values, self._values = self._values, defaultdict(list)
         lines: dict[tuple[Labels, Labels], Values] = defaultdict(dict)

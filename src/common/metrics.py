@@ -5,6 +5,7 @@ and never a path, an error's code and never a user.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple, Protocol
@@ -108,6 +109,7 @@ METRICS = (
 )
 
 OK = "ok"
+CANCELLED = "cancelled"  # nobody waits for it any more
 
 
 class Metrics(Protocol):
@@ -161,10 +163,28 @@ def raised(metrics: Metrics, gauge: Metric) -> Iterator[None]:
         metrics.shift(gauge, -1)
 
 
+class Complaint:
+    """A fault of telemetry, which must not become one of what it tells of: the log has it once until it is settled."""
+
+    def __init__(self, log: logging.Logger, message: str) -> None:
+        self._log = log
+        self._message = message
+        self._is_made = False
+
+    def make(self) -> None:
+        """Log the exception that is being handled."""
+        if not self._is_made:
+            self._log.exception(self._message)
+        self._is_made = True
+
+    def settle(self) -> None:
+        self._is_made = False
+
+
 def outcome_of(error: BaseException | None) -> str:
     """Return what a label says of how something ended."""
     if error is None:
         return OK
-    if isinstance(error, asyncio.CancelledError):
-        return "cancelled"
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return CANCELLED
     return str(getattr(type(error), "code", ServiceError.code))

@@ -3,6 +3,7 @@
 Source of names: OpenTelemetry, "Semantic conventions for HTTP spans" (stable). A path is left out, as it is of the log.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import entry_points
@@ -15,10 +16,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
 from .errors import ConfigurationError, StoreError
-from .metrics import outcome_of
+from .metrics import CANCELLED, outcome_of
 from .tracing import NO_SPAN, ServedRequest, Span, TraceParent
 
 SERVICE_NAME = "image-service"
+CLOSING = 10  # seconds
 UNKNOWN_METHOD = "_OTHER"
 
 
@@ -26,7 +28,7 @@ class OtelTracing:
     is_on = True
 
     def __init__(self, environment: Mapping[str, str], *, version: str) -> None:
-        """Raise ConfigurationError if an exporter is not there."""
+        """Raise ConfigurationError if an exporter is not there, and ValueError for what the SDK does not take."""
         named = OTELResourceDetector().detect()  # OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES
         resource = Resource({"service.name": SERVICE_NAME, "service.version": version}).merge(named)
         self._provider = TracerProvider(resource=Resource.create(resource.attributes))
@@ -65,7 +67,10 @@ class OtelTracing:
                 _tell_answer(span, request)
 
     def close(self) -> None:
-        self._provider.shutdown()
+        """Give the collector some seconds to take what is left; the SDK's own way out may take half a minute."""
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(CLOSING)
 
 
 class OtelSpan:
@@ -104,8 +109,14 @@ def _tell_answer(span: trace.Span, request: ServedRequest) -> None:
 
 
 def _tell_error(span: trace.Span, error: BaseException) -> None:
-    """Say by its code how it ended; it is a failure unless the error is one of those that are part of the bargain."""
-    span.set_attribute("error.type", outcome_of(error))
+    """Say by its code how it ended; it is a failure unless the error is one of those that are part of the bargain.
+
+    What was only broken off has none.
+    """
+    outcome = outcome_of(error)
+    if outcome == CANCELLED:
+        return
+    span.set_attribute("error.type", outcome)
     if isinstance(error, StoreError) or not hasattr(type(error), "code"):
         span.set_status(StatusCode.ERROR)
 

@@ -1,55 +1,53 @@
-"""Metrics for Prometheus, of all processes of a server, by the files of prometheus_client's multiprocess mode.
+"""Metrics for Prometheus: of this process, or of all processes of a server, which share what they count.
 
-Each process has files of its own in a directory that they share, and whichever is asked answers for all. What a
-process counts goes to its files a tenth of a second later, not with every count: it takes a fourth of the time, and a
-process that is killed loses no more than this.
+A process shares what it counts a tenth of a second later, not with every count; if it is killed, no more than this is
+lost.
 """
 
 import asyncio
+import logging
 import os
+import re
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
-from pathlib import Path
+from itertools import accumulate
+from typing import Any
 
-from prometheus_client import CollectorRegistry
+import msgspec
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
-from prometheus_client.mmap_dict import MmapedDict, mmap_key
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from .metrics import BUCKETS, BUILD, METRICS, Labels, Metric
+from .errors import StoreUnavailable
+from .metrics import BUCKETS, BUILD, METRICS, Complaint, Labels, Metric
+from .snapshots import Counts, Key, SharedCounts
+
+log = logging.getLogger(__name__)
 
 DELAY = 0.1  # seconds
 _NAMESPACE = "image_service"  # of the library's metrics of processes
 _BOUNDS = (*map(floatToGoString, BUCKETS), "+Inf")
-# How gauges of several processes are put together; those of dead ones go, as "live" says.
-_MODES = {BUILD.name: "livemax"}
-_SUM_MODE = "livesum"
+_FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
+_VERSION = re.compile(r"version=([^;]*)")
+_VERSIONS = frozenset({"0.0.1", "0.0.4", "1.0.0"})  # of the formats
 
 
 class PrometheusMetrics:
     is_on = True
 
-    def __init__(self, directory: Path, *, build: Labels) -> None:
-        """Use a directory that is there, and in which nothing else is; `build` says what it is that runs."""
-        self._directory = directory
-        self._pid = os.getpid()
-        self._metrics = {metric.name: metric for metric in METRICS}
-        self._values: dict[tuple[str, Labels], float] = defaultdict(float)
-        self._histograms: dict[tuple[str, Labels], list[float]] = {}
-        self._published: dict[str, float] = {}
-        self._keys: dict[tuple[str, Labels], list[str]] = {}
-        self._files: dict[str, MmapedDict] = {}
-        self._is_due = False
-        self._registry = CollectorRegistry()
-        MultiProcessCollector(self._registry, str(directory))  # type: ignore[no-untyped-call]
-        self._registry.register(_Processes(directory))
-        self._values[BUILD.name, build] = 1
+    def __init__(self, *, build: Labels, shared: SharedCounts | None = None) -> None:
+        """`build` says what it is that runs. What is not `shared` is told of this process alone."""
+        self._build = build
+        self._shared = shared
+        self._values: dict[Key, float] = defaultdict(float)
+        self._histograms: dict[Key, list[float]] = {}
+        self._is_due = shared is None  # for good: nobody waits for it
+        self._complaint = Complaint(log, "what is counted can't be shared with the other server processes")
         self.publish()
 
     def count(self, metric: Metric, labels: Labels = (), amount: float = 1) -> None:
@@ -71,78 +69,81 @@ class PrometheusMetrics:
         self.count(metric, labels, amount)
 
     def _come_due(self) -> None:
+        # In a thread: some file systems take milliseconds to replace a file.
+        loop = asyncio.get_running_loop()
+        loop.call_later(DELAY, loop.run_in_executor, None, self.publish)
         self._is_due = True
-        asyncio.get_running_loop().call_later(DELAY, self.publish)
 
     def publish(self) -> None:
-        """Write to this process's files what has changed."""
+        """Share what was counted by now. What fails is tried again with the next count."""
+        if (shared := self._shared) is None:
+            return
         self._is_due = False
-        for key, value in self._values.items():
-            self._write(key, (value,))
-        for key, values in self._histograms.items():
-            self._write(key, values)
+        try:
+            shared.write(self._counts)
+            self._complaint.settle()
+        except OSError:
+            self._complaint.make()
 
-    def _write(self, key: tuple[str, Labels], values: Iterable[float]) -> None:
-        metric = self._metrics[key[0]]
-        names = self._keys.get(key)
-        if names is None:
-            names = self._keys[key] = _samples(metric, key[1])
-        for name, value in zip(names, values, strict=True):
-            if self._published.get(name) != value:
-                self._published[name] = value
-                self._file(metric).write_value(name, value, 0.0)  # type: ignore[no-untyped-call]
-
-    def _file(self, metric: Metric) -> MmapedDict:
-        kind = f"gauge_{_MODES.get(metric.name, _SUM_MODE)}" if metric.kind == "gauge" else metric.kind
-        if kind not in self._files:
-            path = self._directory / f"{kind}_{self._pid}.db"
-            self._files[kind] = MmapedDict(str(path))  # type: ignore[no-untyped-call]
-        return self._files[kind]
+    @property
+    def _counts(self) -> Counts:
+        return Counts(self._values, self._histograms)
 
     async def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Return all metrics of all processes in the format that is asked for, and its media type."""
-        self.publish()
-        encode, media_type = choose_encoder(accept)
-        return await asyncio.to_thread(encode, self._registry), media_type
+        """Return all metrics of all processes in the format that is asked for, and its media type.
+
+        Raises StoreUnavailable if those of the others can't be had.
+        """
+        encode, media_type = choose_encoder(_known(accept))
+        own = self._counts.plus()  # they change while a thread looks at them
+        return await asyncio.to_thread(lambda: encode(self._told(own))), media_type
+
+    def _told(self, own: Counts) -> Collector:
+        self.publish()  # what is told here must not be missing where somebody asks next
+        try:
+            others = self._shared.of_others() if self._shared else []
+        except (OSError, msgspec.MsgspecError) as error:
+            raise StoreUnavailable("What the other server processes have counted can't be read.") from error
+        pids = [os.getpid(), *(each.pid for each in others if each.pid)]
+        return _Told(own.plus(*(each.counts for each in others)), self._build, pids)
 
     def close(self) -> None:
         self.publish()
-        for file in self._files.values():
-            file.close()  # type: ignore[no-untyped-call]
-        self._files.clear()
+        self._shared, self._is_due = None, True
 
 
-def _samples(metric: Metric, labels: Labels) -> list[str]:
-    """Return the library's keys of what a metric has in its file: one, or those of the buckets and the sum."""
-
-    def key(family: str, name: str, names: Labels, values: Labels) -> str:
-        return mmap_key(family, name, list(names), list(values), metric.help)
-
-    if metric.kind == "histogram":
-        buckets = [
-            key(metric.name, f"{metric.name}_bucket", (*metric.labels, "le"), (*labels, bound)) for bound in _BOUNDS
-        ]
-        return [*buckets, key(metric.name, f"{metric.name}_sum", metric.labels, labels)]
-    return [key(metric.name.removesuffix("_total"), metric.name, metric.labels, labels)]
+def _known(accept: str) -> str:
+    """Leave out the formats whose version is not known: the library would take any version for numbers."""
+    formats = accept.split(",")
+    return ",".join(each for each in formats if {*map(str.rstrip, _VERSION.findall(each))} <= _VERSIONS)
 
 
-def forget(directory: Path, pid: int) -> None:
-    """Drop the gauges of a process that has ended. What it has counted stays."""
-    mark_process_dead(pid, str(directory))  # type: ignore[no-untyped-call]
+class _Told(Collector):
+    """Families of what is counted, and of what the library knows of the processes."""
+
+    def __init__(self, counts: Counts, build: Labels, pids: Iterable[int]) -> None:
+        self._counts = counts
+        self._build = build
+        self._pids = pids
+
+    def collect(self) -> Iterator[Family]:
+        families: dict[str, Any] = {
+            each.name: _FAMILIES[each.kind](each.name, each.help, labels=each.labels) for each in METRICS
+        }
+        for (name, labels), value in self._counts.values.items():
+            families[name].add_metric(labels, value)
+        for (name, labels), (*buckets, total) in self._counts.histograms.items():
+            families[name].add_metric(labels, [*zip(_BOUNDS, accumulate(buckets), strict=True)], total)
+        families[BUILD.name].add_metric(self._build, 1)
+        yield from (family for family in families.values() if family.samples)
+        yield from _of_processes(self._pids)
 
 
-class _Processes(Collector):
-    """The library's metrics of a process, for each that lives: those have said what they are."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def collect(self) -> Iterable[Family]:
-        families: dict[str, Family] = {}
-        for path in sorted(self._directory.glob(f"gauge_{_MODES[BUILD.name]}_*.db")):
-            pid = path.stem.rpartition("_")[2]
-            for found in ProcessCollector(_NAMESPACE, partial(str, pid), registry=None).collect():
-                family = families.setdefault(found.name, Family(found.name, found.documentation, found.type))
-                for sample in found.samples:
-                    family.add_sample(sample.name, {"pid": pid}, sample.value)
-        return families.values()
+def _of_processes(pids: Iterable[int]) -> Iterable[Family]:
+    families: dict[str, Family] = {}
+    for pid in sorted(pids):
+        for found in ProcessCollector(_NAMESPACE, partial(str, pid), registry=None).collect():
+            family = families.setdefault(found.name, Family(found.name, found.documentation, found.type))
+            for sample in found.samples:
+                family.add_sample(sample.name, {"pid": str(pid)}, sample.value)
+    return families.values()

@@ -11,7 +11,10 @@ from .tracing import NO_TRACING, Tracing
 
 class Exposition(Protocol):
     async def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Return all metrics in a format that an Accept header names, and its media type."""
+        """Return all metrics in a format that an Accept header names, and its media type.
+
+        Raises StoreUnavailable if those of other processes can't be had.
+        """
         ...
 
 
@@ -24,9 +27,11 @@ class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
 
     async def close(self) -> None:
         """Hand over what is not handed over yet; it may take seconds."""
-        self.metrics.close()
-        if self.tracing.is_on:
-            await asyncio.to_thread(self.tracing.close)
+        try:
+            self.metrics.close()
+        finally:
+            if self.tracing.is_on:
+                await asyncio.to_thread(self.tracing.close)
 
 
 SILENT = Telemetry()

@@ -83,10 +83,10 @@ class RequestContext:
         finally:
             passed = time.perf_counter() - started
             _log_request(scope, status, passed)
-            self._measures.note(scope, status, passed, body.size, size)
             request_id.reset(token)
             if trace_ids.get() is not None:
                 trace_ids.set(None)
+            self._measures.note(scope, status, passed, body.size, size)
 
 
 async def on_service_error(request: Request, error: Exception) -> Response:

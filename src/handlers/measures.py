@@ -1,5 +1,7 @@
 """What is measured of every request. With a list that takes 70 microseconds, each of them counts."""
 
+import logging
+
 from starlette.types import Message, Receive, Scope
 
 from ..common.errors import ServiceError
@@ -9,9 +11,12 @@ from ..common.metrics import (
     REQUESTS,
     RESPONSE_BYTES,
     UPLOADS_REFUSED,
+    Complaint,
     Metrics,
 )
 from ..services.link_service import OBJECTS_PATH
+
+log = logging.getLogger(__name__)
 
 # Others, of which a client may think up any number, are all one.
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS"})
@@ -35,6 +40,7 @@ _NO_BODY = Body()
 class Measures:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._complaint = Complaint(log, "a request can't be counted")
         self._labels: dict[tuple[str, str, int], _Labels] = {}
 
     def counted(self, scope: Scope, receive: Receive) -> tuple[Receive, Body]:
@@ -51,9 +57,15 @@ class Measures:
         return receive_and_count, body
 
     def note(self, scope: Scope, status: int, seconds: float, received: int, sent: int) -> None:
-        """Take note of a request that is answered."""
+        """Take note of a request that is answered. Whatever fails, it is: the log alone is told."""
         if not self._metrics.is_on:
             return
+        try:
+            self._note(scope, status, seconds, received, sent)
+        except Exception:
+            self._complaint.make()
+
+    def _note(self, scope: Scope, status: int, seconds: float, received: int, sent: int) -> None:
         method, route = scope["method"], _route(scope)
         labels = self._labels.get((method, route, status)) or self._labels_of(method, route, status)
         of_answer, of_route = labels

@@ -26,9 +26,11 @@ from ..bootstrap import build_services
 from ..common import logging
 from ..common.config import Settings
 from ..common.errors import ConfigurationError, StoreError
+from ..common.snapshots import Remains, discard
+from ..common.telemetry import Telemetry
 from .app import OPEN, OPEN_LOCALLY, from_environment
 from .http_protocol import BoundedHttpProtocol
-from .telemetry import METRICS_DIRECTORY, of_server
+from .telemetry import METRICS_DIRECTORY, tracing_of
 
 log = stdlib_logging.getLogger(__name__)
 
@@ -49,13 +51,13 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     if settings.is_open and not ip_address(listener.getsockname()[0]).is_loopback:
         log.warning(OPEN_LOCALLY if settings.is_local else OPEN)
     asyncio.run(_try(settings))
-    with _metrics_directory(settings):
+    with _metrics_directory(settings) as directory:
         _spool_beside_the_data(settings)
         threading.Thread(target=_announce, args=(listener, announce), daemon=True).start()
-        _run(settings, listener)
+        _run(settings, listener, Remains(directory) if directory else None)
 
 
-def _run(settings: Settings, listener: socket.socket) -> None:
+def _run(settings: Settings, listener: socket.socket, remains: Remains | None) -> None:
     config = uvicorn.Config(
         f"{__name__}:worker_app",
         factory=True,
@@ -69,7 +71,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     )
     if settings.workers > 1:
         # They share one socket: with more, the first of them takes everybody.
-        supervisor = Supervisor(config, sockets=[listener])
+        supervisor = Supervisor(config, [listener], remains)
         # uvicorn would restart the workers: the service would outlive the terminal that is closed.
         signal.signal(signal.SIGHUP, lambda *_: supervisor.should_exit.set())
         supervisor.run()
@@ -84,26 +86,27 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 
 
 class Supervisor(Multiprocess):
-    """Starts a server process anew that has ended, and drops the gauges of the one before."""
+    """Starts a server process anew that has ended, and keeps what the one before has counted."""
 
-    _before: frozenset[int] = frozenset()
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], remains: Remains | None) -> None:
+        super().__init__(config, sockets)
+        self._remains = remains
 
     def keep_subprocess_alive(self) -> None:
+        before = list(self.processes)
         super().keep_subprocess_alive()
-        now = frozenset(process.pid for process in self.processes if process.pid)
-        ended, self._before = self._before - now, now
-        if ended and (directory := os.environ.get(METRICS_DIRECTORY)):
-            from ..common.prometheus import forget  # only where it is needed: this process counts nothing
-
-            for pid in ended:
-                forget(Path(directory), pid)
+        for process in before:
+            if process not in self.processes:
+                log.error("a server process died", extra={"pid": process.pid, "exit_code": process.exitcode})
+        if self._remains:
+            self._remains.take({process.process.name for process in self.processes})
 
 
 @contextmanager
-def _metrics_directory(settings: Settings) -> Iterator[None]:
-    """Have a directory for what the server processes count, which they find in the environment."""
-    if not settings.is_measured:
-        yield
+def _metrics_directory(settings: Settings) -> Iterator[Path | None]:
+    """Have a directory for what several server processes count, which they find in the environment."""
+    if not settings.is_measured or settings.workers == 1:
+        yield None
         return
     try:
         directory = TemporaryDirectory(prefix="image-service-metrics-")
@@ -113,12 +116,12 @@ def _metrics_directory(settings: Settings) -> Iterator[None]:
         ) from error
     with directory:
         os.environ[METRICS_DIRECTORY] = directory.name
-        yield
+        yield Path(directory.name)
 
 
 async def _try(settings: Settings) -> None:
     """Open everything once and close it again, so that a start which can't succeed fails here and in one process."""
-    services = build_services(settings, of_server(settings, os.environ))
+    services = build_services(settings, Telemetry(tracing=tracing_of(os.environ)))
     try:
         await services.housekeeper.begin()
     except StoreError as error:
@@ -142,10 +145,12 @@ def worker_app() -> Starlette:
 
 
 def _end_with_parent() -> None:
-    """End this worker when its parent has died without ending it: else it would keep the port."""
+    """End this worker when its parent has died without ending it: else it would keep the port, and the directory."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
+        if directory := os.environ.get(METRICS_DIRECTORY):
+            discard(Path(directory))
         os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -4,8 +4,15 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..common.logging import trace_ids
-from ..common.tracing import ServedRequest, Tracing
+from ..common.metrics import CANCELLED
+from ..common.tracing import ServedRequest, Tracing, state_of
 from .measures import METHODS
+
+
+class _ClientGone(ClientDisconnect):
+    """Nobody is answered, which is no fault."""
+
+    code = CANCELLED
 
 
 class RequestSpans:
@@ -31,8 +38,8 @@ class RequestSpans:
             trace_ids.set({**(trace_ids.get() or {}), **ids})
             try:
                 await self._app(scope, receive, send_and_note)
-            except ClientDisconnect:  # nobody is answered
-                raise
+            except ClientDisconnect:
+                raise _ClientGone from None
             except Exception:
                 request.status = request.status or 500  # which RequestContext answers
                 raise
@@ -41,5 +48,6 @@ class RequestSpans:
 
 
 def _state(scope: Scope) -> str:
-    """Return the header `tracestate`, whose lines are one list (RFC 9110, 5.3)."""
-    return ",".join(bytes(value).decode("latin-1") for name, value in scope["headers"] if name == b"tracestate")
+    """Return what the header `tracestate` says, whose lines are one list (RFC 9110, 5.3)."""
+    lines = (bytes(value).decode("latin-1") for name, value in scope["headers"] if name == b"tracestate")
+    return state_of(",".join(lines))

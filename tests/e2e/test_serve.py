@@ -21,6 +21,7 @@ from tests.support.server import ROOT, Server, environment_with, is_running, wai
 from tests.support.tokens import AUTH
 
 SECRET = "open-sesame"  # too short for a key
+TRACED = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -204,6 +205,7 @@ def test_relative_data_dir_is_the_callers(tmp_path: Path) -> None:
         ({"HOST": "no..where", "ALLOW_ANONYMOUS": "1"}, ["HOST", "'no..where'"]),
         ({"HOST": "n" * 64, "ALLOW_ANONYMOUS": "1"}, ["HOST", "'nnn"]),
         ({"OTEL_TRACES_EXPORTER": "otpl", "WORKERS": "2"}, ["OTEL_TRACES_EXPORTER", "'otpl'"]),
+        (TRACED | {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "z"}, ["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "got z"]),
     ],
     ids=lambda value: " ".join(f"{k}={v[:20]}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
@@ -374,15 +376,18 @@ def accepts(port: int) -> bool:
 
 
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
-    """`kill -9` of the parent leaves no worker behind, nor the port taken."""
-    with Server(tmp_path / "data", "--workers", "2") as server:
-        wait_until(lambda: len(server.workers()) == 2)
+    """`kill -9` of the parent leaves no worker behind, nor the port taken, nor the files of its metrics."""
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    with Server(tmp_path / "data", "--workers", "2", environment={"TMPDIR": str(scratch)}) as server:
+        wait_until(lambda: len(list(scratch.rglob("SpawnProcess-*.counts"))) == 2)
         workers = server.workers()
         server.kill()
         try:
             wait_until(lambda: not any(map(is_running, workers)))
             with closing(socket.create_server(("127.0.0.1", port_of(server)))):
                 pass
+            assert list(scratch.iterdir()) == []
         finally:
             for pid in filter(is_running, workers):
                 os.kill(pid, signal.SIGKILL)

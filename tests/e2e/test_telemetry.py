@@ -36,29 +36,37 @@ def test_metrics_of_several_processes(tmp_path: Path) -> None:
     scratch.mkdir()
     environment = {"WORKERS": "2", "TMPDIR": str(scratch)}
     with Server(tmp_path / "data", environment=environment) as server:
-        wait_until(lambda: len(counting(scratch)) == 2, seconds=20)
+        wait_until(lambda: counting(server) == pids(server), seconds=20)
         ask(server, 20)
+        refused_before_it_is_a_request(server)
         wait_until(lambda: scrape(server).sum(REQUESTS, route="/tags", status="200") == 20)
-        before = {each["pid"] for each in scrape(server).labels(RSS)}
-        assert before == {str(pid) for pid in server.workers()}
+        wait_until(lambda: scrape(server).sum(REQUESTS, method="other", route="none", status="400") == 1)
         killed = server.workers()[0]
         os.kill(killed, signal.SIGKILL)
         # All are there again, and nothing is left of the gauges of the one that is not.
-        wait_until(lambda: counting(scratch) == {*server.workers()} - {killed}, seconds=20)
-        wait_until(lambda: len(counting(scratch)) == 2, seconds=20)
+        wait_until(lambda: killed not in pids(server) and counting(server) == pids(server), seconds=20)
         ask(server, 20)
         wait_until(lambda: scrape(server).sum(REQUESTS, route="/tags", status="200") == 40)
         assert scrape(server).sum("image_service_build_info") == 1
-        refused_before_it_is_a_request(server)
-        wait_until(lambda: scrape(server).sum(REQUESTS, method="other", route="none", status="400") == 1)
-        assert len(list(scratch.iterdir())) == 1
+        (directory,) = scratch.iterdir()
+        assert len(list(directory.glob("*.counts"))) == 3  # two that live, and all that are dead
+        assert f'"message":"a server process died","pid":{killed},"exit_code":-9' in server.log.read_text()
         assert server.stop() == 0
     assert list(scratch.iterdir()) == []
 
 
-def counting(scratch: Path) -> set[int]:
-    """Return the pids of the processes that have gauges."""
-    return {int(path.stem.rpartition("_")[2]) for path in scratch.rglob("gauge_*.db")}
+def pids(server: Server) -> set[int]:
+    """Return those of the server processes, of which there are two unless one has just ended."""
+    found = set(server.workers())
+    return found if len(found) == 2 else set()
+
+
+def counting(server: Server) -> set[int]:
+    """Return the pids that the metrics tell of."""
+    try:
+        return {int(each["pid"]) for each in scrape(server).labels(RSS)}
+    except httpx.TransportError:  # of the one that was killed
+        return {0}
 
 
 def test_metrics_of_one_process(server: Server) -> None:

@@ -12,11 +12,14 @@ from src.bootstrap import build_services
 from src.common import metrics as defined
 from src.common.config import Settings
 from src.common.errors import StoreFailed
+from src.common.logging import request_id
 from src.common.metrics import METRICS
 from src.common.payload import Payload
 from src.common.telemetry import Telemetry
+from src.common.tracing import NoTracing
 from src.handlers.app import create_app
 from src.handlers.telemetry import METRICS_DIRECTORY, of_server
+from src.repositories.sqlite_images import SqliteImageRepository
 from tests.support.api import assert_problem, raw, uploaded
 from tests.support.homes import HOMES, home_app
 from tests.support.metrics import Counted, Scrape
@@ -169,3 +172,63 @@ async def test_a_server_that_does_not_count(tmp_path: Path) -> None:
         assert_problem(await http.get("/metrics"), 404, "route_not_found")
     await services.close()
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+async def test_a_crafted_accept_is_answered(client: httpx.AsyncClient) -> None:
+    for accept in ("application/openmetrics-text; version=abc", "text/plain; version=x"):
+        answer = await client.get("/metrics", headers={"Accept": accept})
+        assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, "text/plain")
+
+
+async def test_what_others_counted_is_not_left_out(tmp_path: Path) -> None:
+    settings = Settings.from_environment({"DATA_DIR": str(tmp_path / "data")})
+    services = build_services(settings, of_server(settings, {METRICS_DIRECTORY: str(tmp_path / "gone")}))
+    transport = httpx.ASGITransport(create_app(services))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        assert (await http.get("/tags")).status_code == 200
+        assert_problem(await http.get("/metrics"), 503, "store_unavailable")
+    await services.close()
+
+
+async def test_a_request_that_cannot_be_counted_is_answered(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And the id of one is not left for what comes after it."""
+
+    def fail(metric: defined.Metric, *_: object) -> None:
+        if metric is defined.REQUEST_DURATION:
+            raise ZeroDivisionError
+
+    metrics = Counted()
+    services = build_services(settings, Telemetry(metrics=metrics))
+    monkeypatch.setattr(metrics, "observe", fail)
+    app = create_app(services)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
+        for _ in range(2):
+            assert (await http.get("/tags")).status_code == 200
+            assert request_id.get() is None
+    await services.close()
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == ["a request can't be counted"]
+
+
+async def test_the_tracer_is_closed_whatever_else_fails(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tracer(NoTracing):
+        is_on = True
+        is_closed = False
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    for broken in (Counted, SqliteImageRepository):
+        tracer = Tracer()
+        services = build_services(settings, Telemetry(metrics=Counted(), tracing=tracer))
+        with monkeypatch.context() as patch:
+            patch.setattr(broken, "close", fail)
+            with pytest.raises(ZeroDivisionError):
+                await services.close()
+        assert tracer.is_closed
+        if broken is SqliteImageRepository:
+            await services.repository.close()

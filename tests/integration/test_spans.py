@@ -13,7 +13,7 @@ import pytest
 from src.common.config import Settings
 from src.common.errors import ConfigurationError
 from src.common.logging import JsonFormatter
-from src.common.telemetry import SILENT
+from src.common.tracing import NO_TRACING
 from src.handlers.telemetry import of_server
 from tests.support.api import uploaded
 from tests.support.server import ROOT, environment_with
@@ -77,7 +77,7 @@ print([name for name in sys.modules if name.partition(".")[0] in ("opentelemetry
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env=environment_with(DATA_DIR="/proc/self/nothing", STORAGE="aws", USE_LOCALSTACK="1"),
+        env=environment_with(DATA_DIR="/proc/self/nothing", STORAGE="aws", USE_LOCALSTACK="1", METRICS="off"),
         capture_output=True,
         text=True,
         timeout=60,
@@ -94,11 +94,21 @@ def test_without_its_packages_the_log_says_so(settings: Settings, monkeypatch: p
         return real(name, *arguments, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert of_server(settings, ASKED) is SILENT
+    assert of_server(settings, ASKED).tracing is NO_TRACING
     assert "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http" in caplog.text
 
 
 @pytest.mark.parametrize("variables", [{"OTEL_TRACES_EXPORTER": "otpl"}, {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}])
 def test_an_exporter_that_is_not_there(settings: Settings, variables: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="OTEL_TRACES_EXPORTER: got "):
+        of_server(settings, ASKED | variables)
+
+
+@pytest.mark.parametrize("variables", [{"OTEL_BSP_MAX_QUEUE_SIZE": "10"}, {"OTEL_BSP_SCHEDULE_DELAY": "-1"}])
+def test_a_value_that_is_not_taken(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    for name, value in (ASKED | variables).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=r"OTEL_\*: got .*(max_queue_size|schedule_delay)"):
         of_server(settings, ASKED | variables)

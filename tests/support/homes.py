@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from src.bootstrap import build_services
 from src.common.config import Settings
 from src.handlers.app import create_app
-from src.handlers.telemetry import METRICS_DIRECTORY, of_server
+from src.handlers.telemetry import of_server
 from tests.support.emulator import Emulator
 
 HOMES = ("embedded", "aws")
@@ -33,9 +33,7 @@ async def home_app(
             "AWS_SECRET_ACCESS_KEY": "test",
         }
     settings = Settings.from_environment(variables)
-    metrics = directory / "metrics"
-    metrics.mkdir()
-    services = build_services(settings, of_server(settings, {METRICS_DIRECTORY: str(metrics)}))
+    services = build_services(settings, of_server(settings, {}))
     yield create_app(services)
     await services.close()
 

@@ -92,6 +92,21 @@ def test_each_flush_has_what_came_since_the_last(metrics: EmfMetrics, lines: lis
     assert [line[UPLOADS.name] for line in flushed(metrics, lines)] == [1.0]
 
 
+@pytest.mark.parametrize("error", [OSError("nobody reads"), ValueError("closed"), RuntimeError("whatever")])
+def test_lines_that_cannot_be_written_are_lost(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """And nothing else is: whoever flushes has an answer to give. The log says so once."""
+
+    def refuse(line: str) -> None:
+        raise error
+
+    metrics = EmfMetrics(refuse)
+    for _ in range(3):
+        metrics.count(UPLOADS)
+        metrics.flush()
+    metrics.close()
+    assert [record.message for record in caplog.records] == ["metrics can't be written"]
+
+
 def test_the_check_can_fail(metrics: EmfMetrics, lines: list[str]) -> None:
     metrics.observe(STORE_DURATION, LIST, 0.5)
     (line,) = flushed(metrics, lines)

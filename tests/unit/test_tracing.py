@@ -1,8 +1,9 @@
-"""The header `traceparent`, to the letter of W3C Trace Context, and what asks for spans."""
+"""The headers `traceparent` and `tracestate`, to the letter of W3C Trace Context, and what asks for spans."""
 
 import pytest
+from opentelemetry.trace import TraceState
 
-from src.common.tracing import TraceParent
+from src.common.tracing import MOST_STATE, TraceParent, state_of
 from src.handlers.telemetry import _is_asked_for
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -46,6 +47,43 @@ def test_what_is_one(header: str, flags: int) -> None:
 )
 def test_what_is_none(header: str) -> None:
     assert TraceParent.of(header) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "state"),
+    [
+        ("", ""),
+        ("vendor=1", "vendor=1"),
+        ("a=1 , \tb=2,,c= x", "a=1,b=2,c= x"),
+        ("0tenant@vendor=1,a_-*/z=!~", "0tenant@vendor=1,a_-*/z=!~"),
+        (",".join(f"k{n}=v" for n in range(32)), ",".join(f"k{n}=v" for n in range(32))),
+        (f"a={'x' * 256}", f"a={'x' * 256}"),
+    ],
+)
+def test_what_is_a_state(header: str, state: str) -> None:
+    assert state_of(header) == state
+    assert TraceState.from_header([state]).to_header() == state
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "vendor",
+        "A=1",
+        "0a=1",
+        "a==1",
+        "a=",
+        "a=\xe9",
+        "a=1\n",
+        f"a={'x' * 257}",
+        f"{'k' * 257}=1",
+        "a@0=1",
+        ",".join(f"k{n}=v" for n in range(33)),
+        f"a={'x' * 250},b={'y' * 256}".ljust(MOST_STATE + 1, ","),
+    ],
+)
+def test_what_is_no_state(header: str) -> None:
+    assert state_of(header) == ""
 
 
 @pytest.mark.parametrize(

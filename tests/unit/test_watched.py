@@ -98,6 +98,14 @@ async def test_errors_go_on_and_are_counted(error: BaseException, outcome: str) 
     }
 
 
+async def test_a_call_that_is_given_up() -> None:
+    metrics = Counted()
+    call = watched_by(metrics, Adapter()).get("a")
+    call.send(None)
+    call.close()
+    assert {labels for _, labels in metrics.counts} == {("store", "things.get", "cancelled")}
+
+
 async def test_an_iteration_that_is_broken_off() -> None:
     metrics, adapter = Counted(), Adapter()
     items = watched_by(metrics, adapter).list("b")
