@@ -36,7 +36,8 @@ def upload(
 
     Without a `filename` it has the file's own; if an image may not have that, or with an empty one, the service names
     it. Large files go straight to storage, others through the service; `direct` says which of them. It is sent again
-    when a connection breaks, and stored once; with an `idempotency_key` of your own also if you call again within an hour.
+    when a connection breaks, and stored once; with an `idempotency_key` of your own also if you call again within an
+    hour.
     Raises OSError or ValueError for a file that can't be read, and what the service says of one that it refuses.
     """
     with opened(file) as prepared:
