@@ -57,7 +57,7 @@ class Measures:
         return receive_and_count, body
 
     def note(self, scope: Scope, status: int, seconds: float, received: int, sent: int) -> None:
-        """Take note of a request that is answered. Whatever fails, it is: the log alone is told."""
+        """Take note of a request that is answered. If that fails, only the log is told."""
         if not self._metrics.is_on:
             return
         try:
