@@ -49,6 +49,12 @@ def _continues(upload: Upload, open_upload: Upload) -> bool:
     return same == open_upload and (upload.sha256 is None or open_upload.sha256 in (None, upload.sha256))
 
 
+async def refuse_taken(repository: ImageRepository, image_id: str) -> None:
+    """Raise ImageExists if there is an image with that id."""
+    if await repository.get(image_id) is not None:
+        raise ImageExists(f"There is an image {image_id} already.")
+
+
 async def declare(
     uploads: UploadRepository, repository: ImageRepository, upload: Upload, claim: Claim | None
 ) -> Upload:
@@ -56,8 +62,7 @@ async def declare(
     for _ in range(ROUNDS):
         # The upload first: if it becomes an image in between, the image is seen, or that the upload has changed.
         known = await uploads.get(upload.image_id)
-        if await repository.get(upload.image_id) is not None:
-            raise ImageExists(f"There is an image {upload.image_id} already.")
+        await refuse_taken(repository, upload.image_id)
         if known and not known.completed:
             if not _continues(upload, known):
                 raise ImageExists("An upload with this id and other content is open: complete or cancel that.")

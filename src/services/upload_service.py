@@ -17,6 +17,7 @@ from ..common.errors import (
     ImageNotFound,
     ObjectNotFound,
     PayloadTooLarge,
+    QuotaExceeded,
     UnacceptableImage,
     UnsupportedImageFormat,
     UploadChanged,
@@ -78,7 +79,12 @@ class UploadService:
         if new.size > self._max_size:
             wanted = f"wants at most {self._max_size} bytes, got {new.size}"
             raise PayloadTooLarge(f"size: {wanted}", errors=(FieldError("size", wanted),))
-        await self._room.check(new.user_id, new.size, return_duplicate=new.return_duplicate)
+        try:
+            await self._room.check(new.user_id, new.size, return_duplicate=new.return_duplicate)
+        except QuotaExceeded:
+            if new.image_id is not None:  # what is there already needs no room
+                await restoring.refuse_taken(self._repository, new.image_id)
+            raise
         # Whole seconds, as forms have it.
         expires_at = dt.datetime.now(dt.UTC).replace(microsecond=0) + FORM_LIFE
         fields = {**msgspec.structs.asdict(new), "image_id": new.image_id or new_id()}

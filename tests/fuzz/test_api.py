@@ -150,12 +150,17 @@ UNSPEAKABLE = (
     "wants the picture in base64",
     "wants base64 (RFC 4648) or",
     "wants a picture, got nothing",
+    "wants an image_id beside it",
+    "wants one that was made by now",  # an image_id
+    "wants no time in the future",
+    "wants no time before the image was made",
     "wants one value, got",  # but it is in the query and in the body
     'wants the JSON object {"',
 )
 # What depends on what is there, on the picture or on a setting, and on no schema.
 CIRCUMSTANCES = {
     "idempotency_key_reused",
+    "image_exists",
     "precondition_failed",
     "payload_too_large",
     "unsupported_image_format",

@@ -97,6 +97,8 @@ class Zygote:
 def main() -> None:
     """Be the zygote, and in a child its command."""
     from src import cli
+    from src.cli import service  # noqa: F401 - with all that its commands load when they are carried out
+    from src.handlers import app, reconciliation, server  # noqa: F401
 
     threads = len(list(Path("/proc/self/task").iterdir()))
     assert threads == 1, "a thread would be missing in the children"
@@ -108,7 +110,8 @@ def main() -> None:
             _become(order["environment"], order["log"])
             if order["install"]:
                 importlib.import_module(order["install"]).install()
-            cli.main(order["command"], prog_name="image-service")
+            sys.argv = ["image-service", *order["command"]]
+            cli.run()
         _wait(pid)
 
 

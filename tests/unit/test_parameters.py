@@ -98,6 +98,9 @@ BOUNDS: dict[type[msgspec.Struct], dict[str, Callable[[Any], bool]]] = {
         "content_type": lambda value: value in EXTENSION_OF,
         "size": lambda value: 1 <= value <= 2**40,
         "sha256": lambda value: re.fullmatch(r"[0-9a-f]{64}", value) is not None,
+        "image_id": is_id,
+        "version": lambda value: 1 <= value <= 2**31,
+        "updated_at": lambda value: value.utcoffset() == dt.timedelta(),
     },
     PatchFields: {"filename": is_filename, "tags": are_tags, "description": is_description},
     DeleteFields: {"image_ids": lambda value: 1 <= len(value) <= 100 and all(isinstance(id_, str) for id_ in value)},
@@ -117,6 +120,7 @@ NUMBERS = [
     (UploadFields, "width"),
     (UploadFields, "height"),
     (NewUploadFields, "size"),
+    (NewUploadFields, "version"),
 ]
 BAD_UPLOAD = {
     "user_id": "",
@@ -154,7 +158,15 @@ BAD: dict[type[msgspec.Struct], dict[str, str]] = {
         "expires_in": "0",
     },
     UploadFields: BAD_UPLOAD,
-    NewUploadFields: {**BAD_UPLOAD, "content_type": "image/svg+xml", "size": "1.5", "sha256": "0" * 63},
+    NewUploadFields: {
+        **BAD_UPLOAD,
+        "content_type": "image/svg+xml",
+        "size": "1.5",
+        "sha256": "0" * 63,
+        "image_id": ID.upper(),
+        "version": "0",
+        "updated_at": "2026-01-31",
+    },
     PatchFields: {"filename": "a/", "tags": "x" * 65, "description": "x" * 2_001},
     DeleteFields: {"image_ids": ID},  # one alone is no list
 }
