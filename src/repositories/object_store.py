@@ -5,7 +5,7 @@ import datetime as dt
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from mmap import ACCESS_READ, mmap
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,8 @@ CHUNK = 256 * 1024  # bytes a reader gets at a time
 
 # A request to S3 always ends, whatever happens, within some seconds.
 CONNECT_TIMEOUT = dt.timedelta(seconds=1)
+LARGE = 32 * 1024 * 1024  # bytes; what is larger is sent in one request with PATIENCE
+PATIENCE = dt.timedelta(seconds=60)
 TIMEOUT = dt.timedelta(seconds=5)  # for one attempt; 10 MiB take well under one second within a region
 MAX_RETRIES = 2  # with jitter
 RETRY_TIMEOUT = dt.timedelta(seconds=6)
@@ -48,6 +50,10 @@ class ObstoreObjectStore:
     def _store(self) -> "Store":
         return self._connect()
 
+    def _store_for(self, size: int) -> "Store":
+        """Return what is to send so many bytes in one request."""
+        return self._store
+
     async def put(self, key: str, payload: Payload, *, content_type: str, durable: bool = True) -> None:
         with self._translated(f"object {key}", missing=StoreFailed):
             await asyncio.to_thread(self._write, key, payload, content_type, durable)
@@ -63,7 +69,7 @@ class ObstoreObjectStore:
     def _write_new(self, key: str, payload: Payload, content_type: str) -> bool:
         attributes = {"Content-Type": content_type}
         try:
-            obstore.put(self._store, key, _mapped(payload), attributes=attributes, mode="create")
+            obstore.put(self._store_for(payload.size), key, _mapped(payload), attributes=attributes, mode="create")
         except AlreadyExistsError:
             return False
         return True
@@ -157,15 +163,23 @@ class S3ObjectStore(ObstoreObjectStore):
                 "expires_at": dt.datetime.now(dt.UTC) + CREDENTIALS_KEPT,
             }
 
-        def connect() -> S3Store:
+        def connect(timeout: dt.timedelta = TIMEOUT) -> S3Store:
             return S3Store(
                 config=options,
                 credential_provider=provided,
-                client_options={"connect_timeout": CONNECT_TIMEOUT, "timeout": TIMEOUT, "allow_http": True},
+                client_options={"connect_timeout": CONNECT_TIMEOUT, "timeout": timeout, "allow_http": True},
                 retry_config={"max_retries": MAX_RETRIES, "retry_timeout": RETRY_TIMEOUT},
             )
 
         super().__init__(connect)
+        self._connect_patiently = partial(connect, PATIENCE)
+
+    @cached_property
+    def _patient(self) -> "Store":
+        return self._connect_patiently()
+
+    def _store_for(self, size: int) -> "Store":
+        return self._store if size <= LARGE else self._patient
 
 
 def _mapped(payload: Payload) -> bytes | mmap:

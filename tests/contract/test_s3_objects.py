@@ -35,6 +35,7 @@ async def test_a_store_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
         calls = (
             put(store, KEY, Payload.of(b"data")),
             put(store, KEY, Payload.of(bytes(6 * 1024 * 1024))),  # in several parts
+            store.create(KEY, Payload.of(b"data"), content_type="image/png"),
             store.head(KEY),
             read(store, KEY, 0, 4),
             store.delete(KEY),
@@ -48,6 +49,19 @@ async def test_a_store_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_store_that_hangs_leaves_time_to_say_so() -> None:
     """The last attempt begins within the time for retries; all that has to fit into the time of a function."""
     assert (RETRY_TIMEOUT + TIMEOUT + CONNECT_TIMEOUT).total_seconds() < 29 / 2
+
+
+@pytest.mark.anyio
+async def test_what_is_large_gets_more_time(monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> None:
+    """One request for all of it: what would end any other is too soon for it."""
+    monkeypatch.setattr(object_store, "TIMEOUT", dt.timedelta(microseconds=1))
+    monkeypatch.setattr(object_store, "RETRY_TIMEOUT", dt.timedelta(seconds=0.1))
+    monkeypatch.setattr(object_store, "LARGE", 100)
+    store = S3ObjectStore(emulator.new_bucket(), region=REGION, endpoint=emulator.url, credentials=lambda: CREDENTIALS)
+    with pytest.raises(StoreUnavailable):
+        await store.create(KEY, Payload.of(bytes(100)), content_type="image/png")
+    assert await store.create(KEY, Payload.of(bytes(101)), content_type="image/png")
+    assert not await store.create(KEY, Payload.of(bytes(101)), content_type="image/png")
 
 
 @pytest.mark.anyio
