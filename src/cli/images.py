@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -63,8 +64,6 @@ def list_images(
     image-service list --tag cat --tag garden --after 2026-01-01
     image-service list --all --json | jq -r .image_id
     """
-    from itertools import islice
-
     images = client.images(
         **query_of(**filtered),
         order="oldest" if oldest else "newest",

@@ -84,7 +84,7 @@ def _import_folder(client: Client, printer: Printer, folder: Path, options: Fold
     with bar(files=len(pictures), size=sum(found.size for found in pictures)) as progress:
         report = _Report(printer, progress)
         for other in others:
-            report.add(other, counts=False)
+            report.add(other, in_bar=False)
         report.run(import_pictures(client, pictures, options))
     report.finish()
 
@@ -149,10 +149,10 @@ class _Report:
             click.echo(f"{self._sum()} so far; it broke off. Run it again to go on.", err=True)
             raise
 
-    def add(self, result: Result, *, counts: bool = True) -> None:
+    def add(self, result: Result, *, in_bar: bool = True) -> None:
         self._counts[result.status] += 1
         self._moved += result.size if result.status in MOVED else 0
-        if counts:
+        if in_bar:
             self._progress.step(result)
         if self._printer.as_json:
             self._printer.show(result, "")
@@ -170,4 +170,6 @@ class _Report:
     def _sum(self) -> str:
         parts = [f"{self._counts[status]:,} {words}" for status, words in _WORDS.items() if self._counts[status]]
         moved = f" ({in_words(self._moved)} moved)" if self._moved else ""
-        return f"{self._counts.total():,} files: {', '.join(parts)}{moved}" if parts else "no files"
+        number = self._counts.total()
+        files = "1 file" if number == 1 else f"{number:,} files"
+        return f"{files}: {', '.join(parts)}{moved}" if parts else "no files"

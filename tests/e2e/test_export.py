@@ -313,7 +313,7 @@ def test_only_an_admin_gives_images_back_their_ids(home: Home, tmp_path: Path) -
         for name in ("sha256", "tags", "filename", "description", "user_id"):
             assert image[name] == record[name]
         done = run(server, "import", home.folder, "--as-new", token=own)
-        assert done.out == "1 files: 1 there already\n"
+        assert done.out == "1 file: 1 there already\n"
 
 
 def test_an_export_says_all_itself(home: Home) -> None:
