@@ -59,7 +59,7 @@ async def test_what_is_large_gets_more_time(monkeypatch: pytest.MonkeyPatch, emu
     monkeypatch.setattr(object_store, "LARGE", 100)
     store = S3ObjectStore(emulator.new_bucket(), region=REGION, endpoint=emulator.url, credentials=lambda: CREDENTIALS)
     with pytest.raises(StoreUnavailable):
-        await store.create(KEY, Payload.of(bytes(100)), content_type="image/png")
+        await store.create(f"{KEY}.small", Payload.of(bytes(100)), content_type="image/png")
     assert await store.create(KEY, Payload.of(bytes(101)), content_type="image/png")
     assert not await store.create(KEY, Payload.of(bytes(101)), content_type="image/png")
 

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import Counter
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -132,16 +133,25 @@ def test_a_folder_of_many_kinds(server: Server, tmp_path: Path, user: str) -> No
     assert again.objects()[-1]["bytes_moved"] == 0
 
 
-def test_what_can_not_be_read_does_not_keep_the_others(server: Server, tmp_path: Path, user: str) -> None:
+def test_what_can_not_be_read_does_not_keep_the_others(
+    server: Server, tmp_path: Path, user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.jpg").write_bytes(noise(8, 8))
     (tmp_path / "b.jpg").symlink_to("nowhere")
     (tmp_path / "c.jpg").write_bytes(noise(8, 8))
-    (tmp_path / "c.jpg").chmod(0)
-    if os.access(tmp_path / "c.jpg", os.R_OK):  # root reads everything
-        (tmp_path / "c.jpg").unlink()
+    real = Path.open
+
+    def opened(path: Path, *arguments: Any, **options: Any) -> IO[Any]:
+        if path.name == "c.jpg":  # root reads everything
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
     done = run(server, tmp_path, "--user", user)
     assert len(list(listed(server.http, user_id=user))) == 1
-    assert done.code == (1 if (tmp_path / "c.jpg").exists() else 0)
+    assert done.code == 1
+    assert "b.jpg: refused: No such file or directory [unreadable]\n" in done.err
+    assert "c.jpg: refused: Permission denied [unreadable]\n" in done.err
 
 
 def test_an_empty_folder_and_none(server: Server, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def main() -> None:
 
     with ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", "0"))), Handler) as server:
         print(f"Image Service is ready at http://127.0.0.1:{server.server_port}/{STAGE}", flush=True)  # noqa: T201
+        os.dup2(2, 1)  # what the function prints is its log, too, and nobody reads further lines here
         server.serve_forever()
 
 
