@@ -1,5 +1,6 @@
 """Fixtures for every suite."""
 
+import logging
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,16 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if TALLY:
         terminalreporter.write_line(str(TALLY))
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """Give the tests their log back, which commands that run in this process take for themselves."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -269,8 +269,9 @@ def test_help() -> None:
 
 @pytest.mark.parametrize("command", ["reconcile", "doctor"])
 @pytest.mark.parametrize("setting", [[], ["--storage", "?"]], ids=["done", "refused"])
-def test_it_ends_at_once(data_dir: Path, command: str, setting: list[str]) -> None:
+def test_it_ends_at_once(data_dir: Path, command: str, setting: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the interpreter's own ending, in which threads of obstore would abort the process now and then."""
+    monkeypatch.setattr(os, "environ", {**os.environ})  # which options go into
     done = CliRunner().invoke(main, [command, "--data-dir", str(data_dir), *setting])
     assert done.exc_info
     assert done.exc_info[0] is AtOnce

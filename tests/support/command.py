@@ -1,7 +1,6 @@
 """`image-service` in this process, which takes less time than one of its own."""
 
 import json
-import logging
 import os
 from typing import Any, NamedTuple
 
@@ -26,8 +25,7 @@ class Done(NamedTuple):
 
 def invoke(*arguments: object, given: bytes | None = None, **environment: str) -> Done:
     """Run a command with nothing of ours in its environment but `environment`."""
-    before, root = dict(os.environ), logging.getLogger()
-    handlers, level = root.handlers[:], root.level  # those of the tests, which commands exchange
+    before = dict(os.environ)
     own = environment_with(**environment)
     own.pop("IMAGE_SERVICE_URL", None)
     own.pop("IMAGE_SERVICE_TOKEN", None)
@@ -38,7 +36,5 @@ def invoke(*arguments: object, given: bytes | None = None, **environment: str) -
     finally:
         os.environ.clear()
         os.environ.update(before)
-        root.handlers[:] = handlers
-        root.setLevel(level)
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return Done(done.exit_code, done.stdout, done.stderr, done.stdout_bytes)

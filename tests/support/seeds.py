@@ -21,6 +21,7 @@ PICTURES: Mapping[str, bytes] = {
 }
 TAGS = ("garden", "cat", "café")
 MAX_DELETIONS = 100
+_OF_RESTORED = ("version", "updated_at")
 
 type Stage = Literal["waiting", "received", "completed"]
 
@@ -124,6 +125,11 @@ class Seeds:
                 case.headers[name] = self._etag(str(case.path_parameters["image_id"]))
             case "delete_images":
                 case.body = {"image_ids": [self.image(), self.image(), "01a20387-a2de-74e1-8a8e-1f81a90f15ac"]}
+            case "declare_upload" if isinstance(case.body, dict):
+                if not case.body.get("image_id"):  # then nothing may be said of an image's former life
+                    case.body = {name: value for name, value in case.body.items() if name not in _OF_RESTORED}
+                if turn % 8 == 1:
+                    case.body = case.body | {"size": 1 << 40}
             case "upload_image" if isinstance(case.body, dict) and "image_data" in case.body:
                 data = next(self._pictures)[1]
                 # Width and height may be any there, and would be those of no picture.
