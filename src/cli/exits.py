@@ -52,11 +52,11 @@ def told() -> Iterator[None]:
     except (ConfigurationError, ValueError) as error:
         end(CONFIGURATION, str(error))
     except ServiceError as error:
-        end(UNAVAILABLE if _is_outage(error) else REFUSED, _words(error))
+        end(UNAVAILABLE if _is_outage(error) else REFUSED, words_of(error))
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise  # click knows what to do
-        end(CONFIGURATION, _words(error))
+        end(CONFIGURATION, words_of(error))
 
 
 def each[T](things: Sequence[T], do: Callable[[T], None]) -> None:
@@ -72,7 +72,7 @@ def each[T](things: Sequence[T], do: Callable[[T], None]) -> None:
             is_for_all = isinstance(error, ServiceError) and (_is_outage(error) or error.status in (401, 403))
             if len(things) == 1 or is_for_all or isinstance(error, BrokenPipeError):
                 raise
-            words = _words(error)
+            words = words_of(error)
             click.echo(f"image-service: {'' if str(thing) in words else f'{thing}: '}{words}", err=True)
             failed = True
     if failed:
@@ -88,7 +88,8 @@ def _is_outage(error: ServiceError) -> bool:
     return isinstance(error, StoreError) or error.status is None or error.status >= 500
 
 
-def _words(error: Exception) -> str:
+def words_of(error: Exception) -> str:
+    """Say in one line what went wrong."""
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
     if not isinstance(error, ServiceError):

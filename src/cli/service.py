@@ -12,7 +12,7 @@ import click
 from ..common.config import Settings
 from ..common.errors import ConfigurationError, ServiceError
 from ..models.caller import SCOPES, WRITE
-from .exits import CONFIGURATION, INCOMPLETE, at_once, end
+from .exits import CONFIGURATION, INCOMPLETE, at_once, end, words_of
 from .printing import Printer, as_json_option
 from .values import Duration
 
@@ -144,4 +144,4 @@ def _configured(options: Mapping[str, str | None]) -> Iterator[Settings]:
     except (ConfigurationError, ServiceError) as error:
         end(CONFIGURATION, str(error))
     except OSError as error:
-        end(CONFIGURATION, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        end(CONFIGURATION, words_of(error))

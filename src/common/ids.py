@@ -24,6 +24,11 @@ def created_at(image_id: str) -> dt.datetime:
     return _EPOCH + dt.timedelta(milliseconds=milliseconds)
 
 
+def in_milliseconds(moment: dt.datetime) -> dt.datetime:
+    """Return a moment as precise as what an id carries: in whole milliseconds, the rest cut off."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
 def first_id_at(moment: dt.datetime) -> str:
     """Return the shortest text that sorts before every id made at `moment` or later and after all older ones.
 

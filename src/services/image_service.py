@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from ..common.errors import ImageNotFound, OutcomeUnknown, PreconditionFailed, ServiceError, StoreUnavailable
-from ..common.ids import is_id, new_id
+from ..common.ids import in_milliseconds, is_id, new_id
 from ..common.metrics import NO_METRICS, Metrics
 from ..models.claim import Claim, Outcome
 from ..models.image import Deletion, Image, ImagePatch, NewImage, default_filename, original_key
@@ -170,6 +170,5 @@ def _patched(image: Image, patch: ImagePatch) -> Image:
     changed = msgspec.structs.replace(image, **named)
     if changed == image:
         return image
-    now = dt.datetime.now(dt.UTC)
-    moment = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as precise as what an id carries
+    moment = in_milliseconds(dt.datetime.now(dt.UTC))
     return msgspec.structs.replace(changed, updated_at=max(moment, image.updated_at), version=image.version + 1)

@@ -12,7 +12,7 @@ from contextlib import closing
 import msgspec
 
 from ..common.errors import ImageExists, InvalidRequest, ObjectNotFound, StoreUnavailable, UploadChanged
-from ..common.ids import created_at, first_id_at
+from ..common.ids import created_at, first_id_at, in_milliseconds
 from ..common.payload import Payload
 from ..models.claim import Claim
 from ..models.image import Image, original_key
@@ -33,9 +33,7 @@ def as_it_was(new: NewUpload, image_id: str) -> NewUpload:
     if image_id >= first_id_at(latest):
         raise InvalidRequest.field("image_id", "wants one that was made by now; its time lies in the future")
     moment = created_at(image_id)
-    updated_at = new.updated_at or moment
-    # As precise as what an id carries.
-    updated_at = updated_at.replace(microsecond=updated_at.microsecond // 1000 * 1000)
+    updated_at = in_milliseconds(new.updated_at or moment)
     if updated_at < moment:
         raise InvalidRequest.field("updated_at", f"wants no time before the image was made, {moment.isoformat()}")
     if updated_at > latest:

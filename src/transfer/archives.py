@@ -91,8 +91,7 @@ class Archive:
         try:
             if path.stat().st_size != image.size:
                 return False
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == image.sha256
+            return sha256_of(path) == image.sha256
         except FileNotFoundError:
             return False
 
@@ -133,6 +132,12 @@ class Writer:
         _sync()  # one for all of them, in place of one for each
         (self._root / UNFINISHED).replace(self._root / METADATA)
         _sync()
+
+
+def sha256_of(path: Path) -> str:
+    """Raise OSError for a file that can't be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _lock(file: BinaryIO) -> None:

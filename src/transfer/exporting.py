@@ -10,7 +10,7 @@ from ..common.errors import ImageNotFound, ObjectNotFound, ServiceError
 from ..models.image import Image
 from .archives import Archive, Writer
 from .parallel import in_order
-from .results import Result, refused
+from .results import Result, refused, result_of
 
 
 def export(client: Client, archive: Archive, images: Iterable[Image], *, jobs: int) -> Iterator[Result]:
@@ -31,10 +31,7 @@ def export(client: Client, archive: Archive, images: Iterable[Image], *, jobs: i
 def _fetch(client: Client, archive: Archive, listed: Image) -> tuple[Image, Result]:
     # Without the links that it may have in the list.
     image = Image(**{name: getattr(listed, name) for name in Image.__struct_fields__})
-    path = archive.path_of(image)
-    result = Result(
-        path=path.relative_to(archive.root).as_posix(), status="present", size=image.size, image_id=image.image_id
-    )
+    path, result = archive.path_of(image), result_of(image)
     if archive.has(image):
         return image, result
     try:

@@ -3,7 +3,6 @@
 What counts is the bytes. So an import that broke off is just begun again, and what is there already is not sent.
 """
 
-import hashlib
 import mimetypes
 import os
 import stat
@@ -18,6 +17,7 @@ import msgspec
 from ..client import Client
 from ..common.errors import QuotaExceeded, ServiceError
 from ..models.image import CONTENT_TYPE_OF
+from .archives import sha256_of
 from .parallel import in_order
 from .results import Result, Status, refused
 
@@ -128,8 +128,7 @@ def _steps(client: Client, pictures: Iterable[Found], options: FolderOptions) ->
 
 def _hashed(found: Found) -> tuple[Found, str | OSError]:
     try:
-        with found.path.open("rb") as file:
-            return found, hashlib.file_digest(file, "sha256").hexdigest()
+        return found, sha256_of(found.path)
     except OSError as error:
         return found, error
 

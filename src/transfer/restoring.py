@@ -11,7 +11,7 @@ from ..common.errors import ImageExists, ServiceError
 from ..models.image import Image
 from .archives import METADATA, Archive
 from .parallel import in_order
-from .results import Result, Status, refused
+from .results import Result, Status, refused, result_of
 
 # What is measured of the bytes: another version may measure in another way.
 _MEASURED = frozenset({"width", "height", "frames", "color", "placeholder"})
@@ -48,7 +48,7 @@ def restore(
                 raise
         return msgspec.structs.replace(result, status="restored" if image.is_new else "present")
 
-    yield from in_order(partial(_told, client, archive, one), records, jobs=jobs)
+    yield from in_order(partial(_told, client, one), records, jobs=jobs)
 
 
 def import_as_new(client: Client, archive: Archive, records: Iterable[Image | str], *, jobs: int) -> Iterator[Result]:
@@ -70,15 +70,14 @@ def import_as_new(client: Client, archive: Archive, records: Iterable[Image | st
         status: Status = "uploaded" if image.is_new else "present"
         return msgspec.structs.replace(result, status=status, image_id=image.image_id)
 
-    yield from in_order(partial(_told, client, archive, one), records, jobs=jobs)
+    yield from in_order(partial(_told, client, one), records, jobs=jobs)
 
 
-def _told(client: Client, archive: Archive, one: Callable[[Image, Result], Result], record: Image | str) -> Result:
+def _told(client: Client, one: Callable[[Image, Result], Result], record: Image | str) -> Result:
     """Import one record, and say what came of it."""
     if isinstance(record, str):
         return Result(path=METADATA, status="refused", code="invalid_record", detail=record)
-    path = archive.path_of(record).relative_to(archive.root).as_posix()
-    result = Result(path=path, status="present", size=record.size, image_id=record.image_id)
+    result = result_of(record)
     try:
         return one(record, result)
     except (ServiceError, OSError, ValueError) as error:

@@ -14,6 +14,7 @@ from ..common.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
+from ..models.image import Image, original_key
 
 type Status = Literal["uploaded", "restored", "downloaded", "present", "repeated", "missing", "skipped", "refused"]
 
@@ -38,6 +39,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     image_id: str | None = None
     code: str | None = None
     detail: str | None = None
+
+
+def result_of(image: Image) -> Result:
+    """Return the result of an image in an export that is there, with its file and in the service."""
+    path = original_key(image.image_id, image.content_type)
+    return Result(path=path, status="present", size=image.size, image_id=image.image_id)
 
 
 def refused(client: Client, result: Result, error: ServiceError | OSError | ValueError) -> Result:

@@ -32,12 +32,7 @@ def temporary(emulator: Emulator, seconds: int) -> Mapping[str, str]:
 
 def test_a_link_for_a_week_outlives_what_it_was_made_with(tmp_path: Path, emulator: Emulator) -> None:
     data = picture("png", 320, 200)
-    place = {
-        "STORAGE": "aws",
-        "BUCKET_NAME": emulator.new_bucket(),
-        "TABLE_NAME": emulator.new_table(),
-        "AWS_ENDPOINT_URL": emulator.url,
-    }
+    place = emulator.home()
     credentials = temporary(emulator, LIFE)
     end = time.monotonic() + LIFE
     with Server(tmp_path / "one", environment={**place, **credentials}) as server:
@@ -78,10 +73,7 @@ def test_a_link_for_a_week_outlives_what_it_was_made_with(tmp_path: Path, emulat
 def test_lists_have_such_links_too(tmp_path: Path, emulator: Emulator) -> None:
     """Where links last for longer than an hour unless somebody asks for less."""
     environment = {
-        "STORAGE": "aws",
-        "BUCKET_NAME": emulator.new_bucket(),
-        "TABLE_NAME": emulator.new_table(),
-        "AWS_ENDPOINT_URL": emulator.url,
+        **emulator.home(),
         "PRESIGNED_URL_EXPIRATION": "86400",
         **temporary(emulator, 3_600),
     }

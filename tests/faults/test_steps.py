@@ -226,14 +226,7 @@ OPERATIONS = {
 
 @pytest.fixture(scope="module")
 def homes(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Home]]:
-    aws = {
-        "STORAGE": "aws",
-        "BUCKET_NAME": emulator.new_bucket(),
-        "TABLE_NAME": emulator.new_table(),
-        "AWS_ENDPOINT_URL": emulator.url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-    }
+    aws = emulator.home()
     directory: Path = tmp_path_factory.mktemp("steps")
     with ExitStack() as stack:
         homes = {}

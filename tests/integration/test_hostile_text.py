@@ -662,15 +662,7 @@ async def test_a_refusal_is_bounded(home: Home) -> None:
 
 @pytest.fixture
 async def aws(emulator: Emulator, around: Path) -> AsyncIterator[Home]:
-    environment = {
-        "STORAGE": "aws",
-        "DATA_DIR": str(around / "above" / "data"),
-        "BUCKET_NAME": emulator.new_bucket(),
-        "TABLE_NAME": emulator.new_table(),
-        "AWS_ENDPOINT_URL": emulator.url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-    }
+    environment = {**emulator.home(), "DATA_DIR": str(around / "above" / "data")}
     services = build_services(Settings.from_environment(environment))
     yield Home(create_app(services), "", {}, "", "")
     await services.close()

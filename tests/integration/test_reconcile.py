@@ -23,7 +23,7 @@ from src.models.page import ImageQuery
 from src.models.rendition import RenditionRequest, renditions_prefix
 from src.models.upload import NewUpload, Upload, incoming_key
 from src.services.reconciler import Reconciler
-from tests.support.aws_process import CREDENTIALS, REGION
+from tests.support.aws_process import REGION
 from tests.support.emulator import Emulator
 from tests.support.images import id_at
 from tests.support.pictures import picture
@@ -120,16 +120,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
         return Settings.from_environment({"DATA_DIR": str(tmp_path / "data")})
     emulator: Emulator = request.getfixturevalue("emulator")
     return Settings.from_environment(
-        {
-            "STORAGE": "aws",
-            "DATA_DIR": str(tmp_path / "data"),
-            "BUCKET_NAME": emulator.new_bucket(),
-            "TABLE_NAME": emulator.new_table(),
-            "AWS_ENDPOINT_URL": emulator.url,
-            "AWS_ACCESS_KEY_ID": CREDENTIALS.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": CREDENTIALS.secret_access_key,
-            "AWS_DEFAULT_REGION": REGION,
-        }
+        {**emulator.home(), "DATA_DIR": str(tmp_path / "data"), "AWS_DEFAULT_REGION": REGION}
     )
 
 
