@@ -64,10 +64,12 @@ def _image_id(text: str) -> str:
 
 
 def _utc(text: str) -> dt.datetime:
+    moment = validation.normal_moment(text)
     try:
-        return validation.normal_moment(text).astimezone(dt.UTC)
-    except OverflowError:
-        raise ValueError("wants a time from the year 1 to 9999") from None
+        return moment.astimezone(dt.UTC)
+    except OverflowError:  # in UTC it lies outside of all years: too early or too late, as what is next to it
+        is_early = moment.year == dt.MINYEAR
+        return dt.datetime.min.replace(tzinfo=dt.UTC) if is_early else dt.datetime.max.replace(tzinfo=dt.UTC)
 
 
 class UploadFields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -158,6 +158,25 @@ async def test_what_cannot_be(client: httpx.AsyncClient, fields: dict[str, Any],
     assert all(error["message"].startswith("wants ") for error in problem["errors"])
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("0001-01-01T00:00:00+00:01", "wants no time before the image was made"),
+        ("9999-12-31T23:59:59-00:01", "wants no time in the future"),
+    ],
+)
+async def test_times_that_utc_has_no_year_for(client: httpx.AsyncClient, said: str, reason: str) -> None:
+    """They are too early and too late, as any other such time; and alone they lack an id, as any other."""
+    answers = [
+        await client.post("/uploads", json=declaration(updated_at=said, **more)) for more in ({"image_id": OLD}, {})
+    ]
+    messages = [
+        assert_problem(answer, 400, "invalid_request", "updated_at")["errors"][0]["message"] for answer in answers
+    ]
+    assert messages[0].startswith(reason)
+    assert messages[1] == "wants an image_id beside it"
+
+
 async def test_it_is_verified_as_all_are(client: httpx.AsyncClient, app: Starlette) -> None:
     upload = await declared(client, image_id=OLD, sha256="0" * 64)
     await receive(app, upload)
